@@ -1,0 +1,76 @@
+// The durable log: batches as they came, in a sequence of SQLite files (log/<first position>.db) of
+// at most segment_bytes, appended by the intake alone and dropped whole by retention. A position
+// numbers the rows of the whole log, from 1, without gaps, for ever.
+//
+// Writer: the intake's thread. Readers: any thread, each with a log_reader of its own; they open the
+// files themselves and hold a read transaction only while one chunk is copied out.
+#ifndef BRIDGE_LOG_H
+#define BRIDGE_LOG_H
+
+#include "bridge/sink/sink.h"
+#include <runnel/err.h>
+#include <runnel/schema.h>
+#include <runnel/wire.h>
+#include <stdint.h>
+
+struct log_conf {
+    const char *folder;     // holds log/, schemas.db
+    int64_t segment_bytes;  // default 256 MB
+    int64_t cursor_bytes;   // space that is kept for cursors that have not read it yet
+    int64_t history_bytes;  // best-effort history for queries; the oldest sealed segments go first
+    int64_t max_age_ms;     // of history; 0: no limit
+};
+
+struct log_row {
+    const char *dev;
+    uint64_t install, seq;
+    char type;            // 'm', 'l', 'e', 'i'
+    int64_t received_ms;
+    int64_t schema;       // row of schemas.db
+    uint32_t crc;         // CRC-32C of body
+    struct rn_span body;
+};
+
+struct log;
+RN_MUST_CHECK int log_open(struct log **out, const struct log_conf *conf, struct rn_err *err);
+void log_close(struct log *log);
+uint64_t log_id(const struct log *log);   // 63 random bits made with the folder
+uint64_t log_head(const struct log *log); // highest committed position; 0: empty
+uint64_t log_tail(const struct log *log); // lowest position still there
+// append any number, then commit: one transaction. Positions are given out by append.
+RN_MUST_CHECK int log_append(struct log *log, const struct log_row *row, uint64_t *position,
+                             struct rn_err *err);
+RN_MUST_CHECK int log_commit(struct log *log, struct rn_err *err);
+void log_rollback(struct log *log);
+// Drops sealed segments that retention allows: below `needed` (the slowest holding cursor's
+// position) within the history budget. Returns how many rows were dropped, negative on error.
+RN_MUST_CHECK int64_t log_retain(struct log *log, uint64_t needed, int64_t utc_ms,
+                                 struct rn_err *err);
+int64_t log_bytes(const struct log *log);
+
+// ---- reading ----------------------------------------------------------------------------------
+// A decoded batch on the heap; owns everything that run points to (the schema is shared and counted
+// inside the reader: free runs before the reader).
+struct log_run {
+    struct rn_run run;
+    const char *error; // not NULL: the columns do not decode; run.grid is NULL then
+    uint32_t crc;
+};
+
+struct log_reader;
+RN_MUST_CHECK int log_reader_open(struct log_reader **out, const char *folder,
+                                  int64_t schema_cache_bytes, struct rn_err *err);
+void log_reader_close(struct log_reader *reader);
+// Reads up to max decoded batches after position `after`, in order, at most about max_bytes of
+// bodies. Returns how many (0: at the head), negative on error. If rows after `after` have been
+// dropped by retention, reading goes on at the tail: the gap shows in the positions.
+RN_MUST_CHECK int log_read(struct log_reader *reader, uint64_t after, uint32_t max,
+                           size_t max_bytes, struct log_run **runs, struct rn_err *err);
+// The same for one device and a range of tick times (query API): visits at most max batches whose
+// received time is within [from_ms - slack, to_ms + slack].
+RN_MUST_CHECK int log_read_device(struct log_reader *reader, const char *dev, int64_t from_ms,
+                                  int64_t to_ms, uint64_t after, uint32_t max,
+                                  struct log_run **runs, struct rn_err *err);
+void log_run_free(struct log_run *run);
+
+#endif

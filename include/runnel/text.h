@@ -1,0 +1,60 @@
+// Text forms of samples: InfluxDB line protocol in and out, JSON out, and number formatting that
+// gives back the very same bits. Escaping here is what keeps one device from forging another's
+// points: see docs/PROTOCOL.md.
+#ifndef RUNNEL_TEXT_H
+#define RUNNEL_TEXT_H
+
+#include <runnel/buf.h>
+#include <runnel/err.h>
+#include <runnel/grid.h>
+#include <runnel/schema.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+// Shortest decimal form of a finite double that reads back to the same bits.
+void rn_text_double(struct rn_buf *out, double value);
+void rn_text_json_string(struct rn_buf *out, struct rn_span text); // quoted; bad UTF-8 as U+FFFD
+void rn_text_json_value(struct rn_buf *out, const struct rn_value *value);
+
+// How unsigned integers are written: InfluxDB 1.x (without uint support) takes only `i`.
+enum rn_lp_uint { RN_LP_UINT_AS_INT, RN_LP_UINT_AS_U };
+
+// What goes into every line beside the schema's own.
+struct rn_lp_conf {
+    struct rn_span host_key, host; // extra tag, e.g. host=<dev>; empty key: none. Wins over a
+                                   // series' own tag of the same key
+    enum rn_lp_uint uint_form;     // AS_INT: values above 2^63-1 are left out and counted
+    uint64_t *skipped;             // may be NULL: values that line protocol cannot carry
+};
+// One point (all fields of one series at one tick) as a line with a nanosecond timestamp and "\n".
+// Tag values and names: commas, spaces, equals signs escaped; newlines, control characters and
+// trailing backslashes replaced so that no line can be broken or forged; empty tags left out.
+// Returns the number of values written (0: nothing written).
+uint32_t rn_lp_point(struct rn_buf *out, const struct rn_schema *schema, const struct rn_grid *grid,
+                     uint32_t group, uint32_t series, uint32_t tick, const struct rn_lp_conf *conf);
+// All points of a grid, tick by tick. Returns the number of values written.
+uint64_t rn_lp_grid(struct rn_buf *out, const struct rn_schema *schema, const struct rn_grid *grid,
+                    const struct rn_lp_conf *conf);
+// The same points as JSON lines: {"measurement":..,"tags":{..},"fields":{..},"time_ns":..}.
+uint64_t rn_json_grid(struct rn_buf *out, const struct rn_schema *schema,
+                      const struct rn_grid *grid, struct rn_span dev);
+
+// One parsed line. Spans point into `line`, which is unescaped in place.
+#define RN_LP_MAX_FIELDS 256
+struct rn_lp_field {
+    struct rn_span name;
+    struct rn_value value;
+};
+struct rn_lp_line {
+    struct rn_span measurement;
+    struct rn_tag tags[RN_SCHEMA_MAX_TAGS]; // sorted by key
+    uint32_t ntags;
+    struct rn_lp_field fields[RN_LP_MAX_FIELDS];
+    uint32_t nfields;
+    bool has_time;
+    int64_t time_ns;
+};
+// line: without its newline, changed in place. RN_ENOENT for an empty line or a comment.
+RN_MUST_CHECK int rn_lp_parse(char *line, size_t len, struct rn_lp_line *out, struct rn_err *err);
+
+#endif
