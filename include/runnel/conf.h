@@ -1,4 +1,4 @@
-// Configuration from YAML files and remote documents into an option table's struct.
+// Configuration from YAML files and remote documents into option tables.
 //
 // Files are read as libyaml events; nothing but mappings, sequences of scalars and scalars is
 // accepted (no anchors, no tags, no multiple documents). A mapping nests keys: `mqtt: {keepalive:
@@ -16,14 +16,23 @@
 
 // Who set a row: kept beside the struct, one entry a row, for `check --origin`.
 struct rn_conf_origin {
-    char source[160]; // "default", "<file>:<line>", "remote r12"
+    char source[160]; // "default", "<file>:<line>", "--set", "remote r12"
 };
 
-struct rn_conf {
+// One option table over one struct, under a prefix of the keys: "" for the daemon's own rows,
+// "collect.cpu." for a collector's, "sinks.main." for a sink's.
+struct rn_conf_section {
+    const char *prefix;
     const struct rn_opt *rows;
     size_t count;
-    void *base;                     // the configuration struct
+    void *base;
     struct rn_conf_origin *origins; // count entries, or NULL
+};
+
+// A key belongs to the section with the longest prefix that fits it and that has the row.
+struct rn_conf {
+    struct rn_conf_section *sections;
+    size_t nsections;
 };
 
 // Sets all defaults (origin "default").
@@ -32,10 +41,17 @@ RN_MUST_CHECK int rn_conf_file(struct rn_conf *conf, const char *path, struct rn
 // folder/*.yaml in order of name; a folder that is not there is no error.
 RN_MUST_CHECK int rn_conf_folder(struct rn_conf *conf, const char *folder, struct rn_err *err);
 // One key as from a command line or a remote document; source goes into the origin. If
-// remote_only, rows without RN_OPT_REMOTE are refused with RN_EACCESS. No ${} expansion.
+// remote_only, rows without RN_OPT_REMOTE are refused with RN_EACCESS. No ${} expansion. A list's
+// text is "[a, b]" or a single element.
 RN_MUST_CHECK int rn_conf_set(struct rn_conf *conf, const char *key, const char *text,
                               const char *source, bool remote_only, struct rn_err *err);
 // Everything required is there?
 RN_MUST_CHECK int rn_conf_check(const struct rn_conf *conf, struct rn_err *err);
+
+// Visits every scalar of a file without any table: how a program finds out which sections the user
+// wants ("sinks.<name>.type") before it makes them. List elements come one by one.
+RN_MUST_CHECK int rn_conf_visit(const char *path,
+                                int (*visit)(void *arg, const char *key, const char *text),
+                                void *arg, struct rn_err *err);
 
 #endif
