@@ -1,0 +1,165 @@
+"""Builds all variants and runs all tests: what `./run test` does after installing.
+
+Two lanes run side by side: one tests the ordinary build (C tests, then end to end), the other
+builds and tests with AddressSanitizer+UBSan, then ThreadSanitizer, then compiles with clang. Each
+runner writes a JUnit file; the closing line counts all of them. Nothing is skipped in silence: a
+skipped test is listed with its reason.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "build" / "results"
+JOBS = str(os.cpu_count() or 2)
+
+
+class Step:
+    """One command with its log, its time limit and, for test runners, its JUnit file."""
+
+    def __init__(self, name, command, limit_s, junit=None, env=None):
+        self.name, self.command, self.limit_s = name, command, limit_s
+        self.junit, self.env = junit, env or {}
+        self.log = RESULTS / f"{name.replace('/', '-')}.log"
+        self.seconds, self.error = 0.0, None
+
+    def run(self):
+        start = time.monotonic()
+        with open(self.log, "wb") as log:
+            try:
+                code = subprocess.run(self.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                                      stderr=subprocess.STDOUT, timeout=self.limit_s,
+                                      env={**os.environ, **self.env}).returncode
+                if code:
+                    self.error = f"exit status {code}"
+            except subprocess.TimeoutExpired:
+                self.error = f"not finished after {self.limit_s} s"
+        self.seconds = time.monotonic() - start
+        print(f"{'FAILED' if self.error else 'ok':7}{self.name} ({self.seconds:.0f} s)", flush=True)
+        return self.error is None
+
+
+def build(preset):
+    script = f"cmake --preset {preset} && cmake --build build/{preset} -j {JOBS}"
+    return Step(f"build/{preset}", ["bash", "-c", script], 900)
+
+
+def ctest(preset, label=None, jobs=JOBS):
+    junit = RESULTS / f"ctest-{preset}.xml"
+    command = ["ctest", "--test-dir", f"build/{preset}", "-j", jobs, "--output-on-failure",
+               "--output-junit", str(junit)] + (["-L", label] if label else [])
+    env = {"TSAN_OPTIONS": "halt_on_error=1 second_deadlock_stack=1",
+           "ASAN_OPTIONS": "detect_stack_use_after_return=1",
+           "UBSAN_OPTIONS": "halt_on_error=1 print_stacktrace=1"}
+    return Step(f"ctest/{preset}", command, 900, junit, env)
+
+
+def pytest(name, paths, bin_preset, workers, extra=(), limit_s=1500, env=None):
+    junit = RESULTS / f"pytest-{name}.xml"
+    command = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(workers),
+               "--dist", "worksteal", "--timeout", "180", "--junitxml", str(junit), *extra, *paths]
+    return Step(f"pytest/{name}", command, limit_s, junit,
+                {"RUNNEL_BIN": str(ROOT / "build" / bin_preset / "bin"),
+                 "RUNNEL_SERVERS": str(ROOT / "build" / "servers"), **(env or {})})
+
+
+def lanes(options):
+    if options.fast:
+        return [[ctest("dev"), pytest("vectors", ["tests/vectors"], "dev", 0)]]
+    extra = ["--long"] if options.long else []
+    checked = [build("asan"), ctest("asan"), build("tsan"), ctest("tsan"), build("clang")]
+    plain = [ctest("dev"), pytest("vectors", ["tests/vectors"], "dev", 0),
+             pytest("e2e", ["tests/e2e"], "dev", 4, extra, 5000 if options.long else 1500)]
+    if options.long:
+        for preset in ("asan", "tsan"):
+            checked.append(pytest(f"e2e-{preset}", ["tests/e2e"], preset, 2, [], 5000))
+    return [plain, checked]
+
+
+def run_lane(steps):
+    for step in steps:
+        if not step.run() and step.name.startswith("build/"):
+            break
+
+
+def junit_counts(path):
+    """passed, failed, [skipped with reason], [failed names]"""
+    passed, failed, skipped = 0, [], []
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        name = f"{case.get('classname', '')}.{case.get('name')}"
+        reason = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(name)
+        elif reason is not None:
+            skipped.append(f"{name}: {reason.get('message', 'no reason given')}")
+        else:
+            passed += 1
+    return passed, failed, skipped
+
+
+def report(steps):
+    passed, failed, skipped = 0, [], []
+    for step in steps:
+        counted = 0
+        if step.junit and step.junit.exists():
+            more_passed, more_failed, more_skipped = junit_counts(step.junit)
+            passed += more_passed
+            failed += [f"{step.name}: {name}" for name in more_failed]
+            skipped += [f"{step.name}: {name}" for name in more_skipped]
+            counted = more_passed + len(more_failed)
+            if more_failed:
+                continue
+        if step.error or (step.junit and counted == 0):
+            failed.append(f"{step.name}: {step.error or 'ran no test'}")
+        elif not step.junit:
+            passed += 1
+    return passed, failed, skipped
+
+
+def show_failures(steps, failed, skipped):
+    for step in steps:
+        if step.error:
+            print(f"\n--- {step.name}: {step.error}; the end of {step.log.relative_to(ROOT)}:")
+            print("\n".join(step.log.read_text(errors="replace").splitlines()[-80:]))
+    for name in skipped:
+        print(f"skipped: {name}")
+    for name in failed:
+        print(f"failed: {name}")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./run test", description=__doc__)
+    parser.add_argument("--long", action="store_true", help="the long variants too")
+    parser.add_argument("--fast", action="store_true", help="only the fast tests (./run check)")
+    options = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for old in RESULTS.iterdir():
+        old.unlink()
+    start = time.monotonic()
+    first = build("dev")
+    steps = [first]
+    if first.run():
+        all_lanes = lanes(options)
+        steps += [step for lane in all_lanes for step in lane]
+        threads = [threading.Thread(target=run_lane, args=(lane,)) for lane in all_lanes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    ran = [step for step in steps if step.seconds]
+    passed, failed, skipped = report(ran)
+    failed += [f"{step.name}: not run" for step in steps if not step.seconds]
+    show_failures(ran, failed, skipped)
+    print(f"\ntook {time.monotonic() - start:.0f} s; logs are in build/results/")
+    print(f"{passed} passed, {len(failed)} failed, {len(skipped)} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
