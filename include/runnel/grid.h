@@ -65,9 +65,16 @@ struct rn_value {
         struct rn_span text; // RN_TEXT
     };
 };
+// A value under its field's name.
+struct rn_named_value {
+    struct rn_span name;
+    struct rn_value value;
+};
 // Reads cell (column, tick) as its field says: applies mul and decimals. The one place where scaled
 // integers become values: double = (double)scaled / 10^decimals (correctly rounded division by an
-// exact power of ten), after an exact integer multiplication by mul. False if the cell is missing.
+// exact power of ten), after an exact integer multiplication by mul. False if the cell is missing,
+// or if scaled * mul does not fit in the type's 64 bits (only a peer that lies sends such a cell:
+// there is no value that it could mean).
 bool rn_grid_value(const struct rn_grid *grid, const struct rn_field *field, uint32_t column,
                    uint32_t tick, struct rn_value *out);
 // The scaled integer for a double at `decimals` and `mul`, if rn_grid_value gives back the very

@@ -75,7 +75,15 @@ struct rn_column_ref {
 };
 bool rn_schema_column(const struct rn_schema *schema, uint32_t index, struct rn_column_ref *out);
 
-// Bounds, names (not empty, valid UTF-8, no control characters), sorted unique tags, types.
+// A measurement, tag key, tag value or field name: 1..RN_NAME_MAX bytes of UTF-8 without control
+// characters (C0, DEL, C1).
+bool rn_name_valid(struct rn_span name);
+// One field by itself: name, unit, type, kind; decimals only for RN_FLOAT, mul only for numbers.
+RN_MUST_CHECK int rn_field_check(const struct rn_field *field, struct rn_err *err);
+// A tag set: at most RN_SCHEMA_MAX_TAGS, valid names, strictly ascending keys.
+RN_MUST_CHECK int rn_tags_check(const struct rn_tag *tags, uint32_t ntags, struct rn_err *err);
+// The whole schema, bounded work: counts and sums, units, every name, unique fields within a group
+// and unique tag sets within a group.
 RN_MUST_CHECK int rn_schema_check(const struct rn_schema *schema, struct rn_err *err);
 
 // True if a group with this `every` is due at tick time t (in units) of a schema with this step.

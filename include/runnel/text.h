@@ -41,15 +41,11 @@ uint64_t rn_json_grid(struct rn_buf *out, const struct rn_schema *schema,
 
 // One parsed line. Spans point into `line`, which is unescaped in place.
 #define RN_LP_MAX_FIELDS 256
-struct rn_lp_field {
-    struct rn_span name;
-    struct rn_value value;
-};
 struct rn_lp_line {
     struct rn_span measurement;
     struct rn_tag tags[RN_SCHEMA_MAX_TAGS]; // sorted by key
     uint32_t ntags;
-    struct rn_lp_field fields[RN_LP_MAX_FIELDS];
+    struct rn_named_value fields[RN_LP_MAX_FIELDS];
     uint32_t nfields;
     bool has_time;
     int64_t time_ns;

@@ -1,0 +1,146 @@
+// See runnel/schema.h. Work is bounded by RN_SCHEMA_MAX_COLUMNS squared in the worst case.
+#include <runnel/schema.h>
+
+// C1 controls are two bytes in UTF-8: 0xc2 0x80..0x9f.
+static bool is_control(const uint8_t *at, const uint8_t *end)
+{
+    return *at < 0x20 || *at == 0x7f || (*at == 0xc2 && at + 1 < end && at[1] < 0xa0);
+}
+
+static bool text_clean(struct rn_span text)
+{
+    const uint8_t *end = text.data + text.len;
+    for (const uint8_t *at = text.data; at < end; at++)
+        if (is_control(at, end))
+            return false;
+    return rn_utf8_valid(text.data, text.len);
+}
+
+bool rn_name_valid(struct rn_span name)
+{
+    return name.len >= 1 && name.len <= RN_NAME_MAX && text_clean(name);
+}
+
+bool rn_schema_column(const struct rn_schema *schema, uint32_t index, struct rn_column_ref *out)
+{
+    for (uint32_t g = 0; g < schema->ngroups; g++) {
+        const struct rn_group *group = &schema->groups[g];
+        uint64_t columns = (uint64_t)group->nfields * group->nseries;
+        if (index < columns) {
+            out->group = group;
+            out->group_index = g;
+            out->series = &group->series[index / group->nfields];
+            out->field = &group->fields[index % group->nfields];
+            return true;
+        }
+        index -= (uint32_t)columns;
+    }
+    return false;
+}
+
+int rn_field_check(const struct rn_field *field, struct rn_err *err)
+{
+    if (!rn_name_valid(field->name))
+        return rn_fail(err, RN_EFORMAT, "bad field name");
+    if (field->type > RN_TEXT || field->kind > RN_STATE)
+        return rn_fail(err, RN_EFORMAT, "unknown value type or kind");
+    if (field->decimals > 15 || (field->decimals && field->type != RN_FLOAT))
+        return rn_fail(err, RN_EFORMAT, "decimals do not fit the value type");
+    bool number = field->type == RN_INT || field->type == RN_UINT || field->type == RN_FLOAT;
+    if (field->mul < 1 || (field->mul > 1 && !number))
+        return rn_fail(err, RN_EFORMAT, "multiplier does not fit the value type");
+    if (field->unit.len > RN_NAME_MAX || (field->unit.len && !text_clean(field->unit)))
+        return rn_fail(err, RN_EFORMAT, "bad unit");
+    return RN_OK;
+}
+
+int rn_tags_check(const struct rn_tag *tags, uint32_t ntags, struct rn_err *err)
+{
+    if (ntags > RN_SCHEMA_MAX_TAGS)
+        return rn_fail(err, RN_ELIMIT, "more than %d tags", RN_SCHEMA_MAX_TAGS);
+    for (uint32_t i = 0; i < ntags; i++) {
+        if (!rn_name_valid(tags[i].key) || !rn_name_valid(tags[i].value))
+            return rn_fail(err, RN_EFORMAT, "bad tag");
+        if (i && rn_span_cmp(tags[i - 1].key, tags[i].key) >= 0)
+            return rn_fail(err, RN_EFORMAT, "tags are not in ascending order");
+    }
+    return RN_OK;
+}
+
+static bool same_tags(const struct rn_series *a, const struct rn_series *b)
+{
+    if (a->ntags != b->ntags)
+        return false;
+    for (uint32_t i = 0; i < a->ntags; i++)
+        if (!rn_span_eq(a->tags[i].value, b->tags[i].value) ||
+            !rn_span_eq(a->tags[i].key, b->tags[i].key))
+            return false;
+    return true;
+}
+
+static int fields_check(const struct rn_group *group, struct rn_err *err)
+{
+    for (uint32_t f = 0; f < group->nfields; f++) {
+        int rc = rn_field_check(&group->fields[f], err);
+        if (rc < 0)
+            return rc;
+        for (uint32_t other = 0; other < f; other++)
+            if (rn_span_eq(group->fields[other].name, group->fields[f].name))
+                return rn_fail(err, RN_EFORMAT, "a field name occurs twice in a group");
+    }
+    return RN_OK;
+}
+
+static int series_check(const struct rn_group *group, struct rn_err *err)
+{
+    for (uint32_t s = 0; s < group->nseries; s++) {
+        int rc = rn_tags_check(group->series[s].tags, group->series[s].ntags, err);
+        if (rc < 0)
+            return rc;
+        for (uint32_t other = 0; other < s; other++)
+            if (same_tags(&group->series[other], &group->series[s]))
+                return rn_fail(err, RN_EFORMAT, "a tag set occurs twice in a group");
+    }
+    return RN_OK;
+}
+
+static bool unit_known(uint64_t unit_ns)
+{
+    return unit_ns == 1 || unit_ns == 1000 || unit_ns == 1000000 || unit_ns == 1000000000;
+}
+
+// Sizes only, before anything is walked.
+static int sizes_check(const struct rn_schema *schema, struct rn_err *err)
+{
+    if (!unit_known(schema->unit_ns))
+        return rn_fail(err, RN_EFORMAT, "unknown time unit");
+    if (schema->step > INT64_MAX / schema->unit_ns)
+        return rn_fail(err, RN_ELIMIT, "step is too long");
+    if (schema->ngroups < 1 || schema->ngroups > RN_SCHEMA_MAX_COLUMNS)
+        return rn_fail(err, RN_ELIMIT, "a schema has 1 to %d groups", RN_SCHEMA_MAX_COLUMNS);
+    uint64_t columns = 0;
+    for (uint32_t g = 0; g < schema->ngroups; g++) {
+        const struct rn_group *group = &schema->groups[g];
+        if (!group->nfields || !group->nseries || !group->every)
+            return rn_fail(err, RN_EFORMAT, "a group without fields, series or period");
+        columns += (uint64_t)group->nfields * group->nseries;
+        if (columns > RN_SCHEMA_MAX_COLUMNS)
+            return rn_fail(err, RN_ELIMIT, "more than %d columns", RN_SCHEMA_MAX_COLUMNS);
+    }
+    if (columns != schema->ncolumns)
+        return rn_fail(err, RN_EFORMAT, "wrong number of columns");
+    return RN_OK;
+}
+
+int rn_schema_check(const struct rn_schema *schema, struct rn_err *err)
+{
+    int rc = sizes_check(schema, err);
+    for (uint32_t g = 0; rc == RN_OK && g < schema->ngroups; g++) {
+        if (!rn_name_valid(schema->groups[g].measurement))
+            return rn_fail(err, RN_EFORMAT, "bad measurement name");
+        rc = fields_check(&schema->groups[g], err);
+        if (rc == RN_OK)
+            rc = series_check(&schema->groups[g], err);
+    }
+    return rc;
+}
