@@ -19,6 +19,7 @@
 void rn_cbor_put_uint(struct rn_buf *out, uint64_t value);
 void rn_cbor_put_int(struct rn_buf *out, int64_t value);
 void rn_cbor_put_bytes(struct rn_buf *out, struct rn_span bytes);
+void rn_cbor_put_bytes_head(struct rn_buf *out, size_t len); // the caller appends len bytes
 void rn_cbor_put_text(struct rn_buf *out, struct rn_span text);
 void rn_cbor_put_array(struct rn_buf *out, size_t items);
 void rn_cbor_put_map(struct rn_buf *out, size_t pairs);
@@ -59,7 +60,9 @@ struct rn_cbor_in {
 
 void rn_cbor_in_init(struct rn_cbor_in *in, struct rn_span bytes, struct rn_err *err);
 RN_MUST_CHECK int rn_cbor_next(struct rn_cbor_in *in, struct rn_cbor_item *item);
-// Typed reads: RN_EFORMAT with position and what was expected.
+// For callers that find an item's meaning wrong: "byte N: words", and the reader has failed.
+int rn_cbor_fail(struct rn_cbor_in *in, int code, const char *words);
+// Typed reads: RN_EFORMAT with position and what was expected, RN_ELIMIT above the given maximum.
 RN_MUST_CHECK int rn_cbor_get_uint(struct rn_cbor_in *in, uint64_t max, uint64_t *value);
 RN_MUST_CHECK int rn_cbor_get_int(struct rn_cbor_in *in, int64_t *value);
 RN_MUST_CHECK int rn_cbor_get_bytes(struct rn_cbor_in *in, size_t max, struct rn_span *bytes);

@@ -36,14 +36,17 @@ enum rn_topic {
 
 // [a-z0-9][a-z0-9._-]{0,31}
 bool rn_dev_valid(struct rn_span dev);
+// [A-Z][A-Za-z0-9._-]{0,31}: bridges and operators
+bool rn_bridge_valid(struct rn_span name);
 // CRC-32 of the name mod 256.
 uint8_t rn_dev_shard(struct rn_span dev);
 #define RN_TOPIC_MAX 128
-// Writes the terminated topic; prefix is e.g. "rn". RN_EINVAL for a bad name.
+// Writes the terminated topic; prefix is e.g. "rn"; dev is the bridge's name for RN_TOPIC_BRIDGE.
+// RN_EINVAL for a bad name.
 RN_MUST_CHECK int rn_topic_write(char out[RN_TOPIC_MAX], const char *prefix, enum rn_topic topic,
                                  const char *dev);
-// Strict: exact number of levels, right shard for the name, valid name. dev is terminated.
-// RN_TOPIC_NONE for anything else.
+// Strict: exact number of levels, right shard for the name, valid name. dev is terminated and holds
+// the bridge's name for RN_TOPIC_BRIDGE. RN_TOPIC_NONE for anything else.
 enum rn_topic rn_topic_parse(const char *topic, size_t len, const char *prefix,
                              char dev[RN_DEV_MAX + 1]);
 
@@ -52,8 +55,8 @@ enum rn_topic rn_topic_parse(const char *topic, size_t len, const char *prefix,
 RN_MUST_CHECK int rn_schema_encode(const struct rn_schema *schema, struct rn_buf *out,
                                    struct rn_err *err);
 // Decodes and checks whole. Everything the schema points to lies in `storage` or, for names, in the
-// input, which must outlive it. RN_SCHEMA_STORAGE bytes always suffice for an input of
-// RN_SCHEMA_MAX_BYTES.
+// input, which must outlive it. storage is aligned to 8; RN_SCHEMA_STORAGE bytes always suffice (32
+// for each byte of input do). The hash is left to the caller.
 #define RN_SCHEMA_STORAGE (RN_SCHEMA_MAX_BYTES * 32)
 RN_MUST_CHECK int rn_schema_decode(struct rn_span bytes, struct rn_schema *schema, void *storage,
                                    size_t size, struct rn_err *err);
@@ -66,7 +69,7 @@ struct rn_key_msg {
     uint32_t id;                 // local to (dev, install); 0..65535
     uint8_t hash[RN_HASH_BYTES]; // SHA-256 of the object
     bool has_object;
-    struct rn_span object;       // at most RN_SCHEMA_MAX_BYTES
+    struct rn_span object;       // at most RN_SCHEMA_MAX_BYTES, not empty
 };
 RN_MUST_CHECK int rn_key_encode(const struct rn_key_msg *msg, struct rn_buf *out);
 RN_MUST_CHECK int rn_key_decode(struct rn_span bytes, struct rn_key_msg *msg, struct rn_err *err);
@@ -89,8 +92,8 @@ struct rn_batch_info {
     struct rn_span columns; // the encoded columns item, borrowed
 };
 void rn_batch_put_head(struct rn_buf *out, const struct rn_batch_head *head);
-// Encodes the body of a grid in encoding 0. t0 is grid->times[0]; with a step, times must be its
-// consecutive multiples.
+// Encodes the body of a grid in encoding 0. t0 is grid->times[0] >= 0; with a step, times must be
+// its consecutive multiples; without, none is before t0. Cells that are not due must be missing.
 RN_MUST_CHECK int rn_batch_encode_body(const struct rn_schema *schema, uint32_t schema_id,
                                        const struct rn_grid *grid, struct rn_buf *out,
                                        struct rn_err *err);
@@ -103,7 +106,8 @@ RN_MUST_CHECK int rn_batch_open_body(struct rn_span body, struct rn_batch_info *
                                      struct rn_err *err);
 // How many bytes rn_batch_decode needs for this schema, n and body, at most.
 size_t rn_batch_grid_bytes(const struct rn_schema *schema, const struct rn_batch_info *info);
-// Decodes the columns into a grid over storage. Refuses n x columns over RN_BATCH_MAX_CELLS.
+// Decodes the columns into a grid over storage (aligned to 8). Refuses n x columns over
+// RN_BATCH_MAX_CELLS. Every time fits 64 bits in nanoseconds.
 RN_MUST_CHECK int rn_batch_decode(const struct rn_schema *schema, const struct rn_batch_info *info,
                                   struct rn_grid *grid, void *storage, size_t size,
                                   struct rn_err *err);
@@ -207,7 +211,9 @@ struct rn_config_doc {
     uint64_t revision;   // >= 1
     uint64_t expires_ms; // 0: never
     uint32_t nitems;
-    struct rn_config_item items[RN_CONFIG_MAX_KEYS]; // sorted by key
+    // Decoded in the order of the encoding: shorter keys first, then bytewise. rn_config_encode
+    // takes any order and refuses a key that comes twice (RN_EINVAL).
+    struct rn_config_item items[RN_CONFIG_MAX_KEYS];
 };
 RN_MUST_CHECK int rn_config_encode(const struct rn_config_doc *doc, struct rn_buf *out);
 RN_MUST_CHECK int rn_config_decode(struct rn_span bytes, struct rn_config_doc *doc,
