@@ -58,7 +58,9 @@ struct rn_span rn_column_blob(struct rn_stmt *stmt, int at);
 const char *rn_column_text(struct rn_stmt *stmt, int at); // "" for NULL
 bool rn_column_null(struct rn_stmt *stmt, int at);
 
-// Process-wide, once, before the first open: soft heap limit and no memory statistics.
+// Process-wide, once, before the first open and any thread: connections without mutexes, a small
+// lookaside, pages allocated as needed. soft_heap_bytes is SQLite's own limit; 0: none, and no memory
+// statistics either (SQLite needs them for the limit).
 void rn_db_setup(int64_t soft_heap_bytes);
 
 #endif
