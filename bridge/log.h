@@ -2,8 +2,8 @@
 // at most segment_bytes, appended by the intake alone and dropped whole by retention. A position
 // numbers the rows of the whole log, from 1, without gaps, for ever.
 //
-// Writer: the intake's thread. Readers: any thread, each with a log_reader of its own; they open the
-// files themselves and hold a read transaction only while one chunk is copied out.
+// Writer: the intake's thread. Readers: any thread, each with a log_reader of its own; they open
+// the files themselves and hold a read transaction only while one chunk is copied out.
 #ifndef BRIDGE_LOG_H
 #define BRIDGE_LOG_H
 
@@ -11,23 +11,24 @@
 #include <runnel/err.h>
 #include <runnel/schema.h>
 #include <runnel/wire.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct log_conf {
-    const char *folder;     // holds log/, schemas.db
-    int64_t segment_bytes;  // default 256 MB
-    int64_t cursor_bytes;   // space that is kept for cursors that have not read it yet
-    int64_t history_bytes;  // best-effort history for queries; the oldest sealed segments go first
-    int64_t max_age_ms;     // of history; 0: no limit
+    const char *folder;    // holds log/, schemas.db
+    int64_t segment_bytes; // default 256 MB
+    int64_t cursor_bytes;  // space that is kept for cursors that have not read it yet
+    int64_t history_bytes; // best-effort history for queries; the oldest sealed segments go first
+    int64_t max_age_ms;    // of history; 0: no limit
 };
 
 struct log_row {
     const char *dev;
     uint64_t install, seq;
-    char type;            // 'm', 'l', 'e', 'i'
+    char type; // 'm', 'l', 'e', 'i'
     int64_t received_ms;
-    int64_t schema;       // row of schemas.db
-    uint32_t crc;         // CRC-32C of body
+    int64_t schema; // row of schemas.db
+    uint32_t crc;   // CRC-32C of body
     struct rn_span body;
 };
 
@@ -47,6 +48,41 @@ void log_rollback(struct log *log);
 RN_MUST_CHECK int64_t log_retain(struct log *log, uint64_t needed, int64_t utc_ms,
                                  struct rn_err *err);
 int64_t log_bytes(const struct log *log);
+// True while the cursors' space is used up: log_append gives RN_ENOSPC until log_retain has dropped
+// something or the cursors have moved.
+bool log_full(const struct log *log);
+// A damaged newest segment that log_open put aside (its new name), or "": the log then has a new
+// identity, so that agents send again what was not durable.
+const char *log_quarantined(const struct log *log);
+
+// What has to be known about stored batches when the log is opened again is saved with each segment
+// that is sealed: `save` is called then and calls `put` for each device. NULL: nothing is saved.
+struct log_saver {
+    void *arg;
+    int (*save)(void *arg,
+                int (*put)(void *to, const char *dev, struct rn_span state, struct rn_err *err),
+                void *to, struct rn_err *err);
+};
+void log_on_seal(struct log *log, const struct log_saver *saver);
+// Row without its body.
+struct log_head_row {
+    uint64_t position, install, seq;
+    const char *dev; // borrowed for the call
+    char type;
+    uint32_t crc;
+    uint32_t bytes; // of the body
+};
+// Called once after log_open: the state saved last, then the rows after it. A visitor's negative
+// result ends the replay with it.
+RN_MUST_CHECK int log_replay(struct log *log, void *arg,
+                             int (*saved)(void *arg, const char *dev, struct rn_span state),
+                             int (*row)(void *arg, const struct log_head_row *row),
+                             struct rn_err *err);
+// Rows with after < position <= upto, in order, at most max. Returns how many; the last one's
+// position is where to go on. 0: there are none (any more).
+RN_MUST_CHECK int log_heads(struct log *log, uint64_t after, uint64_t upto, uint32_t max, void *arg,
+                            void (*row)(void *arg, const struct log_head_row *row),
+                            struct rn_err *err);
 
 // ---- reading ----------------------------------------------------------------------------------
 // A decoded batch on the heap; owns everything that run points to (the schema is shared and counted

@@ -1,0 +1,354 @@
+// See segment.h.
+#include "bridge/segment.h"
+
+#include <inttypes.h>
+#include <runnel/file.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_SEGMENTS 65536
+
+// The body comes last, so that reading the columns before it never touches its overflow pages.
+static const char create_sql[] =
+    "CREATE TABLE IF NOT EXISTS batch(position INTEGER PRIMARY KEY, dev TEXT NOT NULL,"
+    " install INTEGER NOT NULL, seq INTEGER NOT NULL, type INTEGER NOT NULL,"
+    " received_ms INTEGER NOT NULL, schema INTEGER NOT NULL, crc INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, body BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS saved(dev TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS sealed(last INTEGER PRIMARY KEY);";
+
+enum { INSERT, HEADS, ROWS, DEVICE_ROWS, NSTMTS };
+static const char *const statement_sql[NSTMTS] = {
+    [INSERT] = "INSERT INTO batch(position, dev, install, seq, type, received_ms, schema, crc,"
+               " bytes, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [HEADS] = "SELECT position, dev, install, seq, type, crc, bytes FROM batch"
+              " WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3",
+    [ROWS] = "SELECT position, dev, install, seq, type, received_ms, schema, crc, body FROM batch"
+             " WHERE position > ?1 ORDER BY position LIMIT ?2",
+    [DEVICE_ROWS] = "SELECT position, dev, install, seq, type, received_ms, schema, crc, body"
+                    " FROM batch WHERE dev = ?3 AND received_ms BETWEEN ?4 AND ?5"
+                    " AND position > ?1 ORDER BY position LIMIT ?2",
+};
+
+struct segment {
+    struct rn_db *db;
+    struct rn_stmt *stmt[NSTMTS]; // prepared when first used
+    uint64_t first;
+    bool begun; // a transaction is open
+};
+
+int segment_path(char out[SEGMENT_PATH_MAX], const char *folder, uint64_t first, struct rn_err *err)
+{
+    int n = snprintf(out, SEGMENT_PATH_MAX, "%s/log/%019" PRIu64 ".db", folder, first);
+    if (n < 0 || n >= SEGMENT_PATH_MAX)
+        return rn_fail(err, RN_ELIMIT, "path of the log is too long: %s", folder);
+    return RN_OK;
+}
+
+int segment_list(const char *folder, uint64_t **firsts, int *count, struct rn_err *err)
+{
+    char path[SEGMENT_PATH_MAX], **names;
+    int nnames;
+    *firsts = NULL;
+    *count = 0;
+    int rc = rn_path_join(path, sizeof path, folder, "log", err);
+    if (rc == RN_OK)
+        rc = rn_names_list(path, ".db", MAX_SEGMENTS, &names, &nnames, err);
+    if (rc)
+        return rc;
+    uint64_t *list = calloc((size_t)nnames + 1, sizeof *list);
+    int n = 0;
+    for (int i = 0; list && i < nnames; i++) {
+        char *end;
+        uint64_t first = strtoull(names[i], &end, 10);
+        if (first > 0 && strcmp(end, ".db") == 0)
+            list[n++] = first;
+    }
+    rn_names_free(names, nnames);
+    if (!list)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    *firsts = list;
+    *count = n;
+    return RN_OK;
+}
+
+int64_t segment_file_bytes(const char *path)
+{
+    char wal[SEGMENT_PATH_MAX + 8];
+    struct stat st;
+    int64_t bytes = stat(path, &st) == 0 ? st.st_size : 0;
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    return bytes + (stat(wal, &st) == 0 ? st.st_size : 0);
+}
+
+int64_t segment_file_utc_ms(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (int64_t)st.st_mtime * 1000 : 0;
+}
+
+void segment_remove(const char *path)
+{
+    char name[SEGMENT_PATH_MAX + 8];
+    unlink(path);
+    snprintf(name, sizeof name, "%s-wal", path);
+    unlink(name);
+    snprintf(name, sizeof name, "%s-shm", path);
+    unlink(name);
+}
+
+static int open_db(struct segment **out, const char *path, uint64_t first, bool read_only,
+                   struct rn_err *err)
+{
+    struct segment *segment = calloc(1, sizeof *segment);
+    if (!segment)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    struct rn_db_conf conf = {.path = path,
+                              .read_only = read_only,
+                              .cache_kib = read_only ? 256 : 2048,
+                              .wal_pages = read_only ? 0 : 1024};
+    segment->first = first;
+    int rc = rn_db_open(&segment->db, &conf, err);
+    if (rc) {
+        free(segment);
+        return rc;
+    }
+    *out = segment;
+    return RN_OK;
+}
+
+int segment_open(struct segment **out, const char *path, uint64_t first, struct rn_err *err)
+{
+    bool fresh = segment_file_bytes(path) == 0;
+    int rc = open_db(out, path, first, false, err);
+    if (rc)
+        return rc;
+    rc = fresh ? RN_OK : rn_db_check((*out)->db, err);
+    if (rc == RN_OK)
+        rc = rn_db_exec((*out)->db, create_sql, err);
+    if (rc) {
+        segment_close(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
+int segment_open_read(struct segment **out, const char *path, uint64_t first, struct rn_err *err)
+{
+    return open_db(out, path, first, true, err);
+}
+
+void segment_close(struct segment *segment)
+{
+    if (!segment)
+        return;
+    segment_rollback(segment);
+    for (int i = 0; i < NSTMTS; i++)
+        rn_stmt_free(segment->stmt[i]);
+    rn_db_close(segment->db);
+    free(segment);
+}
+
+uint64_t segment_first(const struct segment *segment)
+{
+    return segment->first;
+}
+
+uint64_t segment_last(struct segment *segment)
+{
+    int64_t last = rn_db_int(segment->db, "SELECT max(position) FROM batch", 0);
+    return last > 0 ? (uint64_t)last : segment->first - 1;
+}
+
+bool segment_sealed(struct segment *segment)
+{
+    return rn_db_int(segment->db, "SELECT count(*) FROM sealed", 0) > 0;
+}
+
+int64_t segment_bytes(struct segment *segment)
+{
+    return rn_db_bytes(segment->db);
+}
+
+static struct rn_stmt *statement(struct segment *segment, int which, struct rn_err *err)
+{
+    if (!segment->stmt[which] &&
+        rn_db_prepare(&segment->stmt[which], segment->db, statement_sql[which], err) != RN_OK)
+        segment->stmt[which] = NULL;
+    return segment->stmt[which];
+}
+
+static int failed(const struct rn_err *err)
+{
+    return err && err->code < 0 ? err->code : RN_EIO;
+}
+
+int segment_append(struct segment *segment, uint64_t position, const struct log_row *row,
+                   struct rn_err *err)
+{
+    struct rn_stmt *insert = statement(segment, INSERT, err);
+    if (!insert)
+        return failed(err);
+    if (!segment->begun) {
+        int rc = rn_db_begin(segment->db, err);
+        if (rc)
+            return rc;
+        segment->begun = true;
+    }
+    rn_bind_int(insert, 1, (int64_t)position);
+    rn_bind_text(insert, 2, row->dev);
+    rn_bind_int(insert, 3, (int64_t)row->install);
+    rn_bind_int(insert, 4, (int64_t)row->seq);
+    rn_bind_int(insert, 5, row->type);
+    rn_bind_int(insert, 6, row->received_ms);
+    rn_bind_int(insert, 7, row->schema);
+    rn_bind_int(insert, 8, row->crc);
+    rn_bind_int(insert, 9, (int64_t)row->body.len);
+    rn_bind_blob(insert, 10, row->body);
+    return rn_stmt_run(insert, err);
+}
+
+int segment_commit(struct segment *segment, struct rn_err *err)
+{
+    if (!segment->begun)
+        return RN_OK;
+    int rc = rn_db_commit(segment->db, err);
+    if (rc)
+        rn_db_rollback(segment->db);
+    segment->begun = false;
+    return rc;
+}
+
+void segment_rollback(struct segment *segment)
+{
+    if (segment->begun)
+        rn_db_rollback(segment->db);
+    segment->begun = false;
+}
+
+// ---- sealing ------------------------------------------------------------------------------------
+
+static int put_saved(void *to, const char *dev, struct rn_span state, struct rn_err *err)
+{
+    struct rn_stmt *stmt = to;
+    rn_bind_text(stmt, 1, dev);
+    rn_bind_blob(stmt, 2, state);
+    return rn_stmt_run(stmt, err);
+}
+
+static int save_state(struct segment *segment, const struct log_saver *saver, struct rn_err *err)
+{
+    struct rn_stmt *stmt;
+    int rc = rn_db_prepare(&stmt, segment->db, "INSERT OR REPLACE INTO saved VALUES(?1, ?2)", err);
+    if (rc)
+        return rc;
+    rc = saver->save(saver->arg, put_saved, stmt, err);
+    rn_stmt_free(stmt);
+    return rc;
+}
+
+int segment_seal(struct segment *segment, const struct log_saver *saver, struct rn_err *err)
+{
+    int rc = rn_db_begin(segment->db, err);
+    if (rc)
+        return rc;
+    if (saver && saver->save)
+        rc = save_state(segment, saver, err);
+    if (rc == RN_OK)
+        rc =
+            rn_db_exec(segment->db,
+                       "CREATE INDEX IF NOT EXISTS batch_dev ON batch(dev, received_ms);"
+                       "INSERT OR REPLACE INTO sealed SELECT coalesce(max(position), 0) FROM batch",
+                       err);
+    if (rc == RN_OK)
+        rc = rn_db_commit(segment->db, err);
+    if (rc) {
+        rn_db_rollback(segment->db);
+        return rc;
+    }
+    rc = rn_db_checkpoint(segment->db, NULL);
+    return rc ? RN_OK : rc; // a reader in the way only means that the WAL is folded in later
+}
+
+// ---- reading ------------------------------------------------------------------------------------
+
+int segment_heads(struct segment *segment, uint64_t after, uint64_t upto, uint32_t max, void *arg,
+                  int (*row)(void *arg, const struct log_head_row *row), struct rn_err *err)
+{
+    struct rn_stmt *stmt = statement(segment, HEADS, err);
+    if (!stmt)
+        return failed(err);
+    rn_bind_int(stmt, 1, (int64_t)after);
+    rn_bind_int(stmt, 2, (int64_t)upto);
+    rn_bind_int(stmt, 3, max);
+    int n = 0, rc;
+    while ((rc = rn_stmt_step(stmt, err)) == 1) {
+        struct log_head_row head = {.position = (uint64_t)rn_column_int(stmt, 0),
+                                    .dev = rn_column_text(stmt, 1),
+                                    .install = (uint64_t)rn_column_int(stmt, 2),
+                                    .seq = (uint64_t)rn_column_int(stmt, 3),
+                                    .type = (char)rn_column_int(stmt, 4),
+                                    .crc = (uint32_t)rn_column_int(stmt, 5),
+                                    .bytes = (uint32_t)rn_column_int(stmt, 6)};
+        n++;
+        rc = row(arg, &head);
+        if (rc < 0)
+            break;
+    }
+    rn_stmt_reset(stmt);
+    return rc < 0 ? rc : n;
+}
+
+int segment_saved(struct segment *segment, void *arg,
+                  int (*saved)(void *arg, const char *dev, struct rn_span state),
+                  struct rn_err *err)
+{
+    struct rn_stmt *stmt;
+    int rc = rn_db_prepare(&stmt, segment->db, "SELECT dev, state FROM saved", err);
+    if (rc)
+        return rc;
+    while ((rc = rn_stmt_step(stmt, err)) == 1) {
+        rc = saved(arg, rn_column_text(stmt, 0), rn_column_blob(stmt, 1));
+        if (rc < 0)
+            break;
+    }
+    rn_stmt_free(stmt);
+    return rc < 0 ? rc : RN_OK;
+}
+
+int segment_rows(struct segment *segment, uint64_t after, const char *dev, int64_t from_ms,
+                 int64_t to_ms, uint32_t max, void *arg,
+                 int (*row)(void *arg, uint64_t position, const struct log_row *row),
+                 struct rn_err *err)
+{
+    struct rn_stmt *stmt = statement(segment, dev ? DEVICE_ROWS : ROWS, err);
+    if (!stmt)
+        return failed(err);
+    rn_bind_int(stmt, 1, (int64_t)after);
+    rn_bind_int(stmt, 2, max);
+    if (dev) {
+        rn_bind_text(stmt, 3, dev);
+        rn_bind_int(stmt, 4, from_ms);
+        rn_bind_int(stmt, 5, to_ms);
+    }
+    int n = 0, rc;
+    while ((rc = rn_stmt_step(stmt, err)) == 1) {
+        struct log_row out = {.dev = rn_column_text(stmt, 1),
+                              .install = (uint64_t)rn_column_int(stmt, 2),
+                              .seq = (uint64_t)rn_column_int(stmt, 3),
+                              .type = (char)rn_column_int(stmt, 4),
+                              .received_ms = rn_column_int(stmt, 5),
+                              .schema = rn_column_int(stmt, 6),
+                              .crc = (uint32_t)rn_column_int(stmt, 7),
+                              .body = rn_column_blob(stmt, 8)};
+        n++;
+        rc = row(arg, (uint64_t)rn_column_int(stmt, 0), &out);
+        if (rc)
+            break;
+    }
+    rn_stmt_reset(stmt);
+    return rc < 0 ? rc : n;
+}
