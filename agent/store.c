@@ -1,0 +1,853 @@
+// See store.h.
+#include "agent/store.h"
+
+#include "agent/evict.h"
+#include "agent/store_salvage.h"
+#include <runnel/crc.h>
+#include <runnel/crypto.h>
+#include <runnel/db.h>
+#include <runnel/file.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum {
+    PAGE_BYTES = 1024,
+    ROW_OVERHEAD = 96,   // what a row takes beside its body
+    SPARE_PAGES = 16,    // kept free below max_bytes: meta, journal, schemas, tree pages
+    EVICT_CHUNK = 64,    // rows looked at in one round of eviction
+    EVICT_ROUNDS = 4096, // a bound for a loop over a damaged file
+    RECENT = 256,        // CRCs of settled rows that are remembered
+    SCHEMA_KEEP = 24,    // schemas that no row refers to go when there are more
+};
+
+static const char tables[] =
+    "CREATE TABLE IF NOT EXISTS meta(id INTEGER PRIMARY KEY CHECK(id=1), install INTEGER, "
+    "fingerprint INTEGER, published INTEGER, log_id INTEGER, schema_next INTEGER, produced "
+    "INTEGER, "
+    "delivered INTEGER, evicted INTEGER, thinned INTEGER, refused INTEGER, lost INTEGER);"
+    "CREATE TABLE IF NOT EXISTS batch(seq INTEGER PRIMARY KEY AUTOINCREMENT, install INTEGER, "
+    "schema INTEGER, samples INTEGER, t_first INTEGER, t_last INTEGER, boot INTEGER, "
+    "boot_ms INTEGER, trusted INTEGER, crc INTEGER, body BLOB);"
+    "CREATE TABLE IF NOT EXISTS journal(id INTEGER PRIMARY KEY CHECK(id=1), schema INTEGER, "
+    "samples INTEGER, t_first INTEGER, t_last INTEGER, boot INTEGER, boot_ms INTEGER, "
+    "trusted INTEGER, crc INTEGER, body BLOB);"
+    "CREATE TABLE IF NOT EXISTS schema(id INTEGER PRIMARY KEY, hash BLOB UNIQUE, object BLOB);"
+    "CREATE TABLE IF NOT EXISTS boot(id INTEGER PRIMARY KEY, name TEXT UNIQUE);";
+
+enum sql {
+    SQL_META_GET,
+    SQL_META_PUT,
+    SQL_APPEND,
+    SQL_JOURNAL,
+    SQL_JOURNAL_DROP,
+    SQL_NEXT,
+    SQL_LOW,
+    SQL_RANGE,
+    SQL_DROP_RANGE,
+    SQL_DROP,
+    SQL_OLDEST,
+    SQL_RELABEL,
+    SQL_ADOPT,
+    SQL_SCHEMA_FIND,
+    SQL_SCHEMA_ADD,
+    SQL_SCHEMA_GET,
+    SQL_COUNT
+};
+
+static const char *const statements[SQL_COUNT] = {
+    [SQL_META_GET] = "SELECT install, fingerprint, published, log_id, schema_next, produced, "
+                     "delivered, evicted, thinned, refused, lost FROM meta WHERE id=1",
+    [SQL_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(1,?,?,?,?,?,?,?,?,?,?,?)",
+    [SQL_APPEND] = "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, "
+                   "trusted, crc, body) VALUES(?,?,?,?,?,?,?,?,?,?)",
+    [SQL_JOURNAL] = "INSERT OR REPLACE INTO journal VALUES(1,?,?,?,?,?,?,?,?,?)",
+    [SQL_JOURNAL_DROP] = "DELETE FROM journal",
+    [SQL_NEXT] = "SELECT seq, install, schema, samples, t_first, t_last, boot_ms, trusted, crc, "
+                 "body FROM batch WHERE seq>=? AND seq<? ORDER BY seq LIMIT 1",
+    [SQL_LOW] = "SELECT seq FROM batch ORDER BY seq LIMIT 1",
+    [SQL_RANGE] =
+        "SELECT seq, install, crc, samples FROM batch WHERE seq>=? AND seq<=? ORDER BY seq",
+    [SQL_DROP_RANGE] = "DELETE FROM batch WHERE seq>=? AND seq<=? AND (install & 4294967295)=?",
+    [SQL_DROP] = "DELETE FROM batch WHERE seq=?",
+    [SQL_OLDEST] = "SELECT seq, length(body), t_last, samples, crc, install FROM batch "
+                   "ORDER BY seq LIMIT ?",
+    [SQL_RELABEL] = "UPDATE batch SET install=?1 WHERE seq>?2 OR (seq>=?3 AND seq<=?4 AND "
+                    "(install & 4294967295)=?5)",
+    [SQL_ADOPT] = "UPDATE batch SET install=?1 WHERE install<>?1",
+    [SQL_SCHEMA_FIND] = "SELECT id FROM schema WHERE hash=?",
+    [SQL_SCHEMA_ADD] = "INSERT INTO schema VALUES(?,?,?)",
+    [SQL_SCHEMA_GET] = "SELECT hash, object FROM schema WHERE id=?",
+};
+
+// What is kept in memory and must go back when a transaction fails.
+struct known {
+    struct store_state state;
+    uint64_t fingerprint;
+    uint32_t schema_next;
+    uint64_t journal_samples; // counted as produced already
+};
+
+struct recent {
+    uint64_t seq;
+    uint32_t tag, crc;
+};
+
+struct store {
+    struct store_conf conf;
+    char ram_folder[64]; // ours, removed at the end; "" if the folder is on the disk
+    struct rn_db *db;
+    struct rn_stmt *stmt[SQL_COUNT];
+    int lock_fd;
+    int64_t boot; // row of this boot
+    struct known now, before;
+    const struct rn_ranges *received;
+    struct recent recent[RECENT];
+    uint32_t recent_next;
+};
+
+const struct store_state *store_state(const struct store *store)
+{
+    return &store->now.state;
+}
+
+bool store_in_memory(const struct store *store)
+{
+    return store->ram_folder[0] != 0;
+}
+
+void store_reconf(struct store *store, int64_t max_bytes, int64_t max_age_ms)
+{
+    store->conf.max_bytes = max_bytes;
+    store->conf.max_age_ms = max_age_ms;
+}
+
+void store_set_received(struct store *store, const struct rn_ranges *received)
+{
+    store->received = received;
+}
+
+// ---- transactions
+// ------------------------------------------------------------------------------------
+
+static int begin(struct store *store, struct rn_err *err)
+{
+    store->before = store->now;
+    return rn_db_begin(store->db, err);
+}
+
+static int put_meta(struct store *store, struct rn_err *err)
+{
+    const struct known *k = &store->now;
+    const struct rn_ledger *l = &k->state.ledger;
+    const uint64_t values[] = {k->state.install, k->fingerprint, k->state.published,
+                               k->state.log_id,  k->schema_next, l->produced,
+                               l->delivered,     l->evicted,     l->thinned,
+                               l->refused,       l->lost};
+    struct rn_stmt *put = store->stmt[SQL_META_PUT];
+    for (int i = 0; i < (int)(sizeof values / sizeof values[0]); i++)
+        rn_bind_int(put, i + 1, (int64_t)values[i]);
+    return rn_stmt_run(put, err);
+}
+
+// Ends a transaction: commits if rc is not negative, else everything is as before. Returns rc or
+// the error of the commit.
+static int end(struct store *store, int rc, struct rn_err *err)
+{
+    int done = rc < 0 ? rc : put_meta(store, err);
+    if (done >= 0)
+        done = rn_db_commit(store->db, err);
+    if (done < 0) {
+        rn_db_rollback(store->db);
+        store->now = store->before;
+        return done;
+    }
+    return rc;
+}
+
+static void remember(struct store *store, uint64_t install, uint64_t seq, uint32_t crc)
+{
+    store->recent[store->recent_next++ % RECENT] =
+        (struct recent){.seq = seq, .tag = (uint32_t)install, .crc = crc};
+}
+
+static const struct recent *recall(const struct store *store, uint32_t tag, uint64_t seq)
+{
+    for (int i = 0; i < RECENT; i++)
+        if (store->recent[i].seq == seq && store->recent[i].tag == tag)
+            return &store->recent[i];
+    return NULL;
+}
+
+static int find_low(struct store *store, struct rn_err *err)
+{
+    struct rn_stmt *low = store->stmt[SQL_LOW];
+    int rc = rn_stmt_step(low, err);
+    if (rc >= 0)
+        store->now.state.low = rc == 1 ? (uint64_t)rn_column_int(low, 0) : store->now.state.next;
+    rn_stmt_reset(low);
+    return rc < 0 ? rc : RN_OK;
+}
+
+// ---- rows
+// ------------------------------------------------------------------------------------------------
+
+// The ledger counts what the window adds over what the journal had.
+static void produce(struct store *store, uint64_t samples)
+{
+    uint64_t had = store->now.journal_samples;
+    if (samples >= had)
+        ledger_produce(&store->now.state.ledger, samples - had);
+    else
+        ledger_settle(&store->now.state.ledger, LEDGER_LOST, had - samples);
+}
+
+static void bind_row(struct rn_stmt *stmt, int at, const struct store *store,
+                     const struct store_row *row)
+{
+    rn_bind_int(stmt, at, row->schema);
+    rn_bind_int(stmt, at + 1, (int64_t)row->samples);
+    rn_bind_int(stmt, at + 2, row->t_first);
+    rn_bind_int(stmt, at + 3, row->t_last);
+    rn_bind_int(stmt, at + 4, store->boot);
+    rn_bind_int(stmt, at + 5, row->boot_ms);
+    rn_bind_int(stmt, at + 6, row->trusted);
+    rn_bind_int(stmt, at + 7, row->crc);
+    rn_bind_blob(stmt, at + 8, row->body);
+}
+
+static int drop_row(struct store *store, const struct evict_row *row, uint64_t samples,
+                    enum ledger_fate fate, struct rn_err *err)
+{
+    rn_bind_int(store->stmt[SQL_DROP], 1, (int64_t)row->seq);
+    int rc = rn_stmt_run(store->stmt[SQL_DROP], err);
+    if (rc < 0)
+        return rc;
+    ledger_settle(&store->now.state.ledger, fate, samples);
+    store->now.state.rows--;
+    return RN_OK;
+}
+
+// One round: the oldest rows are looked at, those that must go are dropped. Returns how many.
+static int evict_round(struct store *store, const struct evict_need *need, struct rn_err *err)
+{
+    struct evict_row rows[EVICT_CHUNK];
+    uint64_t samples[EVICT_CHUNK];
+    uint32_t n = 0;
+    struct rn_stmt *oldest = store->stmt[SQL_OLDEST];
+    rn_bind_int(oldest, 1, EVICT_CHUNK);
+    int rc;
+    while ((rc = rn_stmt_step(oldest, err)) == 1 && n < EVICT_CHUNK) {
+        uint64_t seq = (uint64_t)rn_column_int(oldest, 0);
+        rows[n] =
+            (struct evict_row){.seq = seq,
+                               .bytes = rn_column_int(oldest, 1) + ROW_OVERHEAD,
+                               .t_last = rn_column_int(oldest, 2),
+                               .received = store->received && rn_ranges_has(store->received, seq)};
+        samples[n++] = (uint64_t)rn_column_int(oldest, 3);
+    }
+    rn_stmt_reset(oldest);
+    if (rc < 0)
+        return rc;
+    int dropped = (int)evict_choose(need, rows, n);
+    for (uint32_t i = 0; i < n; i++)
+        if (rows[i].drop && (rc = drop_row(store, &rows[i], samples[i], LEDGER_EVICTED, err)) < 0)
+            return rc;
+    return dropped;
+}
+
+// Makes room for `bytes` more, and lets go what is too old.
+static int make_room(struct store *store, int64_t bytes, int64_t utc_ms, struct rn_err *err)
+{
+    for (int round = 0; round < EVICT_ROUNDS; round++) {
+        struct evict_need need = {
+            .excess_bytes = rn_db_bytes(store->db) + bytes + ROW_OVERHEAD +
+                            SPARE_PAGES * PAGE_BYTES - store->conf.max_bytes,
+            .oldest_ms = utc_ms && store->conf.max_age_ms ? utc_ms - store->conf.max_age_ms : 0,
+        };
+        if (need.excess_bytes <= 0 && need.oldest_ms <= 0)
+            return RN_OK;
+        int dropped = evict_round(store, &need, err);
+        if (dropped <= 0)
+            return dropped;
+    }
+    return RN_OK;
+}
+
+static int append(struct store *store, struct store_row *row, int64_t utc_ms, struct rn_err *err)
+{
+    struct store_state *state = &store->now.state;
+    int rc = make_room(store, (int64_t)row->body.len, utc_ms, err);
+    if (rc < 0)
+        return rc;
+    row->install = state->install;
+    rn_bind_int(store->stmt[SQL_APPEND], 1, (int64_t)row->install);
+    bind_row(store->stmt[SQL_APPEND], 2, store, row);
+    rc = rn_stmt_run(store->stmt[SQL_APPEND], err);
+    if (rc < 0)
+        return rc;
+    row->seq = (uint64_t)rn_db_last_rowid(store->db);
+    rc = rn_stmt_run(store->stmt[SQL_JOURNAL_DROP], err);
+    if (rc < 0)
+        return rc;
+    produce(store, row->samples);
+    store->now.journal_samples = 0;
+    state->next = row->seq + 1;
+    state->rows++;
+    state->bytes_written += row->body.len;
+    return find_low(store, err);
+}
+
+int store_append(struct store *store, struct store_row *row, bool publish, int64_t utc_ms,
+                 struct rn_err *err)
+{
+    int rc = begin(store, err);
+    if (rc < 0)
+        return rc;
+    rc = append(store, row, utc_ms, err);
+    if (rc >= 0 && publish)
+        store->now.state.published = row->seq;
+    return end(store, rc, err);
+}
+
+static int journal(struct store *store, const struct store_row *row, struct rn_err *err)
+{
+    int rc = make_room(store, (int64_t)row->body.len, 0, err);
+    if (rc < 0)
+        return rc;
+    bind_row(store->stmt[SQL_JOURNAL], 1, store, row);
+    rc = rn_stmt_run(store->stmt[SQL_JOURNAL], err);
+    if (rc < 0)
+        return rc;
+    produce(store, row->samples);
+    store->now.journal_samples = row->samples;
+    store->now.state.bytes_written += row->body.len;
+    return find_low(store, err);
+}
+
+int store_journal(struct store *store, const struct store_row *row, struct rn_err *err)
+{
+    int rc = begin(store, err);
+    return rc < 0 ? rc : end(store, journal(store, row, err), err);
+}
+
+static void read_row(struct rn_stmt *stmt, struct store_row *row)
+{
+    *row = (struct store_row){.seq = (uint64_t)rn_column_int(stmt, 0),
+                              .install = (uint64_t)rn_column_int(stmt, 1),
+                              .schema = (uint32_t)rn_column_int(stmt, 2),
+                              .samples = (uint64_t)rn_column_int(stmt, 3),
+                              .t_first = rn_column_int(stmt, 4),
+                              .t_last = rn_column_int(stmt, 5),
+                              .boot_ms = rn_column_int(stmt, 6),
+                              .trusted = rn_column_int(stmt, 7) != 0,
+                              .crc = (uint32_t)rn_column_int(stmt, 8),
+                              .body = rn_column_blob(stmt, 9)};
+}
+
+static int drop_damaged(struct store *store, const struct store_row *row, struct rn_err *err)
+{
+    const struct evict_row gone = {.seq = row->seq};
+    uint64_t samples = row->samples;
+    rn_stmt_reset(store->stmt[SQL_NEXT]);
+    int rc = begin(store, err);
+    if (rc < 0)
+        return rc;
+    rc = drop_row(store, &gone, samples, LEDGER_LOST, err);
+    if (rc >= 0)
+        rc = find_low(store, err);
+    return end(store, rc, err);
+}
+
+int store_next(struct store *store, uint64_t first, uint64_t last, struct store_row *row,
+               struct rn_err *err)
+{
+    struct rn_stmt *next = store->stmt[SQL_NEXT];
+    for (;;) {
+        rn_stmt_reset(next);
+        rn_bind_int(next, 1, (int64_t)first);
+        rn_bind_int(next, 2, (int64_t)last);
+        int rc = rn_stmt_step(next, err);
+        if (rc != 1) {
+            rn_stmt_reset(next);
+            return rc;
+        }
+        read_row(next, row);
+        if (rn_crc32c(0, row->body.data, row->body.len) == row->crc)
+            return 1;
+        rc = drop_damaged(store, row, err);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+// An open read statement would keep the WAL from being checkpointed.
+static void release_borrowed(struct store *store)
+{
+    rn_stmt_reset(store->stmt[SQL_NEXT]);
+    rn_stmt_reset(store->stmt[SQL_SCHEMA_GET]);
+}
+
+int store_publish(struct store *store, uint64_t up_to, struct rn_err *err)
+{
+    release_borrowed(store);
+    int rc = begin(store, err);
+    if (rc < 0)
+        return rc;
+    if (up_to > store->now.state.published)
+        store->now.state.published = up_to;
+    return end(store, RN_OK, err);
+}
+
+// ---- settling
+// --------------------------------------------------------------------------------------------
+
+struct tally {
+    uint32_t crc;
+    uint64_t expect; // next seq that the range must show
+    uint64_t samples, rows;
+    bool gap;
+};
+
+static void add_crc(struct tally *t, uint32_t crc)
+{
+    const uint8_t bytes[4] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8),
+                              (uint8_t)crc};
+    t->crc = rn_crc32c(t->crc, bytes, sizeof bytes);
+}
+
+// Seqs up to (not including) `until` must have been settled shortly before.
+static void fill_gap(const struct store *store, struct tally *t, uint32_t tag, uint64_t until)
+{
+    while (!t->gap && t->expect < until) {
+        const struct recent *old = recall(store, tag, t->expect);
+        t->gap = !old;
+        if (old)
+            add_crc(t, old->crc);
+        t->expect++;
+    }
+}
+
+// Walks the range's rows: sums them up, and with `remembering` keeps their CRCs.
+static int walk(struct store *store, uint32_t tag, uint64_t first, uint64_t last, struct tally *t,
+                bool remembering, struct rn_err *err)
+{
+    struct rn_stmt *range = store->stmt[SQL_RANGE];
+    rn_bind_int(range, 1, (int64_t)first);
+    rn_bind_int(range, 2, (int64_t)last);
+    int rc;
+    while ((rc = rn_stmt_step(range, err)) == 1) {
+        uint64_t seq = (uint64_t)rn_column_int(range, 0);
+        uint64_t install = (uint64_t)rn_column_int(range, 1);
+        uint32_t crc = (uint32_t)rn_column_int(range, 2);
+        if ((uint32_t)install != tag)
+            continue;
+        if (remembering) {
+            remember(store, install, seq, crc);
+            continue;
+        }
+        fill_gap(store, t, tag, seq);
+        add_crc(t, crc);
+        t->expect = seq + 1;
+        t->samples += (uint64_t)rn_column_int(range, 3);
+        t->rows++;
+    }
+    rn_stmt_reset(range);
+    return rc;
+}
+
+static int drop_range(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                      const struct tally *t, enum row_state fate, struct rn_err *err)
+{
+    struct rn_stmt *drop = store->stmt[SQL_DROP_RANGE];
+    rn_bind_int(drop, 1, (int64_t)first);
+    rn_bind_int(drop, 2, (int64_t)last);
+    rn_bind_int(drop, 3, tag);
+    int rc = rn_stmt_run(drop, err);
+    if (rc < 0)
+        return rc;
+    ledger_settle(&store->now.state.ledger, fate == ROW_REFUSED ? LEDGER_REFUSED : LEDGER_DELIVERED,
+                  t->samples);
+    store->now.state.rows -= t->rows;
+    return find_low(store, err);
+}
+
+int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last, uint32_t crc,
+                 enum row_state fate, struct rn_err *err)
+{
+    release_borrowed(store);
+    struct tally t = {.expect = first};
+    int rc = walk(store, tag, first, last, &t, false, err);
+    if (rc < 0)
+        return rc;
+    if (fate == ROW_DURABLE) {
+        fill_gap(store, &t, tag, last + 1);
+        if (t.gap || t.crc != crc)
+            return 0;
+    }
+    if (t.rows == 0)
+        return 1;
+    rc = walk(store, tag, first, last, &t, true, err);
+    if (rc < 0)
+        return rc;
+    rc = begin(store, err);
+    if (rc < 0)
+        return rc;
+    rc = end(store, drop_range(store, tag, first, last, &t, fate, err), err);
+    return rc < 0 ? rc : 1;
+}
+
+// ---- identity
+// --------------------------------------------------------------------------------------------
+
+static int relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                   struct rn_err *err)
+{
+    uint64_t install;
+    int rc = rn_random_id(&install, err);
+    if (rc < 0)
+        return rc;
+    struct rn_stmt *change = store->stmt[SQL_RELABEL];
+    rn_bind_int(change, 1, (int64_t)install);
+    rn_bind_int(change, 2, (int64_t)store->now.state.published);
+    rn_bind_int(change, 3, (int64_t)first);
+    rn_bind_int(change, 4, (int64_t)last);
+    rn_bind_int(change, 5, tag);
+    store->now.state.install = install;
+    return rn_stmt_run(change, err);
+}
+
+int store_relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                  struct rn_err *err)
+{
+    release_borrowed(store);
+    int rc = begin(store, err);
+    return rc < 0 ? rc : end(store, relabel(store, tag, first, last, err), err);
+}
+
+static int adopt(struct store *store, uint64_t log_id, struct rn_err *err)
+{
+    bool other = store->now.state.log_id != 0 && store->now.state.log_id != log_id;
+    store->now.state.log_id = log_id;
+    if (!other)
+        return RN_OK;
+    rn_bind_int(store->stmt[SQL_ADOPT], 1, (int64_t)store->now.state.install);
+    return rn_stmt_run(store->stmt[SQL_ADOPT], err);
+}
+
+int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err)
+{
+    release_borrowed(store);
+    int rc = begin(store, err);
+    return rc < 0 ? rc : end(store, adopt(store, log_id, err), err);
+}
+
+// ---- schemas
+// ---------------------------------------------------------------------------------------------
+
+static int find_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], uint32_t *id,
+                       struct rn_err *err)
+{
+    struct rn_stmt *find = store->stmt[SQL_SCHEMA_FIND];
+    rn_bind_blob(find, 1, (struct rn_span){hash, RN_HASH_BYTES});
+    int rc = rn_stmt_step(find, err);
+    if (rc == 1)
+        *id = (uint32_t)rn_column_int(find, 0);
+    rn_stmt_reset(find);
+    return rc;
+}
+
+// Schemas that nothing refers to any more go, but not at every change: one may come back.
+static int drop_unused_schemas(struct store *store, struct rn_err *err)
+{
+    if (rn_db_int(store->db, "SELECT count(*) FROM schema", 0) < SCHEMA_KEEP)
+        return RN_OK;
+    return rn_db_exec(store->db,
+                      "DELETE FROM schema WHERE id NOT IN (SELECT DISTINCT schema FROM batch) AND "
+                      "id NOT IN (SELECT schema FROM journal)",
+                      err);
+}
+
+static int add_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
+                      uint32_t *id, struct rn_err *err)
+{
+    if (store->now.schema_next > 65535)
+        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,536 schema numbers");
+    int rc = drop_unused_schemas(store, err);
+    if (rc < 0)
+        return rc;
+    struct rn_stmt *add = store->stmt[SQL_SCHEMA_ADD];
+    rn_bind_int(add, 1, store->now.schema_next);
+    rn_bind_blob(add, 2, (struct rn_span){hash, RN_HASH_BYTES});
+    rn_bind_blob(add, 3, object);
+    *id = store->now.schema_next++;
+    return rn_stmt_run(add, err);
+}
+
+int store_schema_id(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
+                    uint32_t *id, struct rn_err *err)
+{
+    release_borrowed(store);
+    int rc = find_schema(store, hash, id, err);
+    if (rc != 0)
+        return rc < 0 ? rc : RN_OK;
+    rc = begin(store, err);
+    return rc < 0 ? rc : end(store, add_schema(store, hash, object, id, err), err);
+}
+
+int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
+                 struct rn_span *object, struct rn_err *err)
+{
+    struct rn_stmt *get = store->stmt[SQL_SCHEMA_GET];
+    rn_stmt_reset(get);
+    rn_bind_int(get, 1, id);
+    int rc = rn_stmt_step(get, err);
+    if (rc == 1 && rn_column_blob(get, 0).len == RN_HASH_BYTES) {
+        memcpy(hash, rn_column_blob(get, 0).data, RN_HASH_BYTES);
+        *object = rn_column_blob(get, 1);
+        return RN_OK;
+    }
+    rn_stmt_reset(get);
+    return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "there is no schema %u in the buffer", id);
+}
+
+// ---- opening
+// ---------------------------------------------------------------------------------------------
+
+static int lock_folder(struct store *store, struct rn_err *err)
+{
+    char path[512];
+    int rc = rn_path_join(path, sizeof path, store->conf.folder, "lock", err);
+    if (rc < 0)
+        return rc;
+    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (store->lock_fd < 0)
+        return rn_fail_errno(err, "%s", path);
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return rn_fail(err, RN_EEXIST, "another agent uses the folder %s", store->conf.folder);
+    return RN_OK;
+}
+
+static int open_db(struct store *store, const char *path, struct rn_err *err)
+{
+    struct rn_db_conf conf = {.path = path,
+                              .page_size = PAGE_BYTES,
+                              .max_bytes = store->conf.max_bytes,
+                              .cache_kib = 32,
+                              .wal_pages = 128};
+    int rc = rn_db_open(&store->db, &conf, err);
+    if (rc >= 0)
+        rc = rn_db_check(store->db, err);
+    if (rc >= 0)
+        rc = rn_db_exec(store->db, tables, err);
+    for (int i = 0; rc >= 0 && i < SQL_COUNT; i++)
+        rc = rn_db_prepare(&store->stmt[i], store->db, statements[i], err);
+    return rc;
+}
+
+static void close_db(struct store *store)
+{
+    for (int i = 0; i < SQL_COUNT; i++) {
+        rn_stmt_free(store->stmt[i]);
+        store->stmt[i] = NULL;
+    }
+    rn_db_close(store->db);
+    store->db = NULL;
+}
+
+// 1: there, 0: a new file.
+static int get_meta(struct store *store, struct rn_err *err)
+{
+    struct rn_stmt *get = store->stmt[SQL_META_GET];
+    int rc = rn_stmt_step(get, err);
+    if (rc == 1) {
+        struct known *k = &store->now;
+        struct rn_ledger *l = &k->state.ledger;
+        k->schema_next = (uint32_t)rn_column_int(get, 4);
+        uint64_t *const into[] = {
+            &k->state.install, &k->fingerprint, &k->state.published, &k->state.log_id, NULL,
+            &l->produced,      &l->delivered,   &l->evicted,         &l->thinned,      &l->refused,
+            &l->lost};
+        for (int i = 0; i < (int)(sizeof into / sizeof into[0]); i++)
+            if (into[i])
+                *into[i] = (uint64_t)rn_column_int(get, i);
+    }
+    rn_stmt_reset(get);
+    return rc;
+}
+
+static int new_meta(struct store *store, struct store_report *report, struct rn_err *err)
+{
+    report->created = true;
+    store->now.fingerprint = store->conf.fingerprint;
+    store->now.schema_next = 1;
+    return rn_random_id(&store->now.state.install, err);
+}
+
+// Pending is what is there; what the ledger says beyond that was lost with a damaged file.
+static void count_rows(struct store *store)
+{
+    struct store_state *s = &store->now.state;
+    struct rn_ledger *l = &s->ledger;
+    s->rows = (uint64_t)rn_db_int(store->db, "SELECT count(*) FROM batch", 0);
+    s->next =
+        (uint64_t)rn_db_int(store->db, "SELECT seq FROM sqlite_sequence WHERE name='batch'", 0) + 1;
+    store->now.journal_samples = (uint64_t)rn_db_int(store->db, "SELECT samples FROM journal", 0);
+    uint64_t settled = l->delivered + l->evicted + l->thinned + l->refused + l->lost;
+    uint64_t there =
+        (uint64_t)rn_db_int(store->db, "SELECT coalesce(sum(samples),0) FROM batch", 0) +
+        store->now.journal_samples;
+    if (l->produced < settled + there)
+        l->produced = settled + there;
+    l->lost += l->produced - settled - there;
+    l->pending = there;
+}
+
+// After a crash the journal is what is left of the open window: it becomes a batch.
+static int journal_to_batch(struct store *store, struct store_report *report, struct rn_err *err)
+{
+    if (store->now.journal_samples == 0)
+        return RN_OK;
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, trusted, "
+             "crc, body) SELECT %llu, schema, samples, t_first, t_last, boot, boot_ms, trusted, "
+             "crc, body FROM journal; DELETE FROM journal;",
+             (unsigned long long)store->now.state.install);
+    int rc = rn_db_exec(store->db, sql, err);
+    if (rc < 0)
+        return rc;
+    report->journal_samples = store->now.journal_samples;
+    store->now.journal_samples = 0;
+    store->now.state.rows++;
+    store->now.state.next++;
+    return RN_OK;
+}
+
+static int check_machine(struct store *store, struct store_report *report, struct rn_err *err)
+{
+    struct known *k = &store->now;
+    if (store->conf.fingerprint == 0 || k->fingerprint == store->conf.fingerprint)
+        return RN_OK;
+    bool known = k->fingerprint != 0;
+    k->fingerprint = store->conf.fingerprint;
+    if (!known)
+        return RN_OK;
+    report->relabelled = true;
+    return relabel(store, 0, 1, 0, err);
+}
+
+static int find_boot(struct store *store, struct rn_err *err)
+{
+    char name[33], sql[160];
+    if (store_boot_name(name) < 0)
+        return RN_OK; // rows then say boot 0: not known
+    snprintf(sql, sizeof sql, "INSERT OR IGNORE INTO boot(name) VALUES('%s')", name);
+    int rc = rn_db_exec(store->db, sql, err);
+    if (rc < 0)
+        return rc;
+    snprintf(sql, sizeof sql, "SELECT id FROM boot WHERE name='%s'", name);
+    store->boot = rn_db_int(store->db, sql, 0);
+    snprintf(sql, sizeof sql,
+             "DELETE FROM boot WHERE id<>%lld AND id NOT IN (SELECT DISTINCT boot FROM batch)",
+             (long long)store->boot);
+    return rn_db_exec(store->db, sql, err);
+}
+
+static int load(struct store *store, struct store_report *report, struct rn_err *err)
+{
+    int rc = begin(store, err);
+    if (rc < 0)
+        return rc;
+    rc = get_meta(store, err);
+    if (rc == 0)
+        rc = new_meta(store, report, err);
+    if (rc >= 0) {
+        count_rows(store);
+        rc = journal_to_batch(store, report, err);
+    }
+    if (rc >= 0)
+        rc = check_machine(store, report, err);
+    if (rc >= 0)
+        rc = find_boot(store, err);
+    if (rc >= 0)
+        rc = find_low(store, err);
+    return end(store, rc, err);
+}
+
+static int open_file(struct store *store, struct store_report *report, struct rn_err *err)
+{
+    char path[512];
+    int rc = rn_mkdirs(store->conf.folder, 0700, err);
+    if (rc >= 0)
+        rc = lock_folder(store, err);
+    if (rc >= 0)
+        rc = rn_path_join(path, sizeof path, store->conf.folder, "buffer.db", err);
+    if (rc < 0)
+        return rc;
+    rc = open_db(store, path, err);
+    if (rc >= 0)
+        rc = load(store, report, err);
+    if (rc != RN_ECORRUPT)
+        return rc;
+    close_db(store);
+    store->now = (struct known){0};
+    rc = store_quarantine(path, report->aside, sizeof report->aside, err);
+    if (rc >= 0)
+        rc = open_db(store, path, err);
+    if (rc >= 0)
+        rc = store_salvage(store->db, report->aside, report, err);
+    report->quarantined = true;
+    return rc < 0 ? rc : load(store, report, err);
+}
+
+// A folder of a file system in memory: where the disk is full or read-only.
+static int make_ram_folder(struct store *store, struct rn_err *err)
+{
+    static const char *const places[] = {"/dev/shm", "/run", "/tmp"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(store->ram_folder, sizeof store->ram_folder, "%s/runnel-agent-XXXXXX", places[i]);
+        if (mkdtemp(store->ram_folder)) {
+            store->conf.folder = store->ram_folder;
+            return RN_OK;
+        }
+    }
+    store->ram_folder[0] = 0;
+    return rn_fail(err, RN_EACCESS, "no folder in memory can be made (/dev/shm, /run, /tmp)");
+}
+
+int store_open(struct store **out, const struct store_conf *conf, struct store_report *report,
+               struct rn_err *err)
+{
+    *report = (struct store_report){0};
+    struct store *store = calloc(1, sizeof *store);
+    if (!store)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    store->conf = *conf;
+    store->lock_fd = -1;
+    int rc = conf->folder ? RN_OK : make_ram_folder(store, err);
+    if (rc >= 0)
+        rc = open_file(store, report, err);
+    if (rc < 0) {
+        store_close(store);
+        return rc;
+    }
+    *out = store;
+    return RN_OK;
+}
+
+void store_close(struct store *store)
+{
+    if (!store)
+        return;
+    close_db(store);
+    if (store->lock_fd >= 0)
+        close(store->lock_fd);
+    if (store->ram_folder[0])
+        (void)!rn_remove_tree(store->ram_folder, NULL);
+    free(store);
+}

@@ -1,0 +1,104 @@
+// Store: the buffer on the disk (buffer.db). Rows in the order of their seq, the journal of the
+// open window, the schemas that rows refer to, who we are (install) and the ledger.
+//
+// Promises: what store_append or store_journal returned RN_OK for survives a power cut; the ledger
+// is committed in the same transaction as the rows that it is about; the file stays within
+// max_bytes (oldest rows go first, counted); a damaged file is renamed to buffer.db.damaged, its
+// rows are salvaged one by one and the rest is counted as lost. It knows bytes, not metrics.
+//
+// One thread. One process per folder (lock file). With folder NULL the same in memory: for a disk
+// that is full or read-only.
+#ifndef AGENT_STORE_H
+#define AGENT_STORE_H
+
+#include "agent/ledger.h"
+#include "agent/rowlife.h"
+#include <runnel/buf.h>
+#include <runnel/err.h>
+#include <runnel/ranges.h>
+#include <runnel/schema.h>
+#include <runnel/wire.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store;
+
+struct store_conf {
+    const char *folder; // NULL: in memory
+    int64_t max_bytes;
+    int64_t max_age_ms;   // 0: no limit
+    uint64_t fingerprint; // of this machine, 0: unknown
+};
+
+struct store_row {
+    uint64_t seq, install;
+    uint32_t schema; // local id
+    uint64_t samples;
+    int64_t t_first, t_last; // ms since 1970
+    int64_t boot_ms;         // CLOCK_BOOTTIME of the cut
+    bool trusted;            // was the wall clock trusted?
+    uint32_t crc;            // CRC-32C of body
+    struct rn_span body;     // as rn_batch_encode_body wrote it
+};
+
+// What the buffer knows about itself; valid after every call.
+struct store_state {
+    uint64_t install;
+    uint64_t low, next; // lowest pending seq (next if none), seq of the next row
+    uint64_t published; // every row up to here may have been sent
+    uint64_t log_id;    // that answered last
+    uint64_t rows;
+    uint64_t bytes_written; // bodies given to the disk since open, for the flash's wear
+    struct rn_ledger ledger;
+};
+
+// What opening found, for the log.
+struct store_report {
+    bool created, quarantined, relabelled; // relabelled: the machine is not the one of the file
+    uint64_t salvaged_rows, lost_samples, journal_samples;
+    char aside[256]; // where the damaged file is
+};
+
+// RN_EEXIST: another process uses the folder.
+RN_MUST_CHECK int store_open(struct store **out, const struct store_conf *conf,
+                             struct store_report *report, struct rn_err *err);
+void store_close(struct store *store);
+const struct store_state *store_state(const struct store *store);
+bool store_in_memory(const struct store *store);
+// New budget; takes effect with the next append. Never drops anything by itself.
+void store_reconf(struct store *store, int64_t max_bytes, int64_t max_age_ms);
+// Rows that the bridge's log has: evicted first. Borrowed until the store is closed; may be NULL.
+void store_set_received(struct store *store, const struct rn_ranges *received);
+
+// Finds the schema's local id or gives it one. object: its deterministic encoding.
+RN_MUST_CHECK int store_schema_id(struct store *store, const uint8_t hash[RN_HASH_BYTES],
+                                  struct rn_span object, uint32_t *id, struct rn_err *err);
+// *object is borrowed until the next call. RN_ENOENT.
+RN_MUST_CHECK int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
+                               struct rn_span *object, struct rn_err *err);
+
+// Appends a batch (seq and install are filled in) in place of the journal. publish: advances the
+// published mark over it in the same transaction. utc_ms: for the age limit, 0: not trusted.
+RN_MUST_CHECK int store_append(struct store *store, struct store_row *row, bool publish,
+                               int64_t utc_ms, struct rn_err *err);
+// Replaces the journal by the open window's samples so far.
+RN_MUST_CHECK int store_journal(struct store *store, const struct store_row *row,
+                                struct rn_err *err);
+// Lowest row with first <= seq < last: 1 found, 0 none. body is borrowed until the next call. A row
+// whose body does not fit its CRC is dropped and counted as lost, and the next one is returned.
+RN_MUST_CHECK int store_next(struct store *store, uint64_t first, uint64_t last,
+                             struct store_row *row, struct rn_err *err);
+RN_MUST_CHECK int store_publish(struct store *store, uint64_t up_to, struct rn_err *err);
+// Deletes the rows of install tag in first..last. ROW_DURABLE checks crc, the CRC-32C over the
+// rows' CRCs (4 bytes big-endian each, in order; rows settled shortly before are remembered): 1
+// settled, 0 the CRCs differ and nothing was changed. ROW_REFUSED does not check.
+RN_MUST_CHECK int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                               uint32_t crc, enum row_state fate, struct rn_err *err);
+// New install for what was never published and for the rows of install tag in first..last.
+RN_MUST_CHECK int store_relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                                struct rn_err *err);
+// Remembers the log that answers. If it is another one, rows of older installs take the current
+// one: no birth of theirs will reach it.
+RN_MUST_CHECK int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err);
+
+#endif

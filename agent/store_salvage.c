@@ -1,0 +1,225 @@
+// See store_salvage.h.
+#include "agent/store_salvage.h"
+
+#include <runnel/clock.h>
+#include <runnel/crc.h>
+#include <runnel/crypto.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SALVAGE_ROWS_MAX = 1000000, SCHEMA_IDS_MAX = 65536, META_COLUMNS = 11 };
+
+int store_boot_name(char out[33])
+{
+    return rn_clock_boot_id(out, NULL);
+}
+
+static int move_aside(const char *path, const char *aside, const char *suffix, struct rn_err *err)
+{
+    char from[512], to[512];
+    if (snprintf(from, sizeof from, "%s%s", path, suffix) >= (int)sizeof from ||
+        snprintf(to, sizeof to, "%s%s", aside, suffix) >= (int)sizeof to)
+        return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
+    if (rename(from, to) < 0 && errno != ENOENT)
+        return rn_fail_errno(err, "rename %s to %s", from, to);
+    return RN_OK;
+}
+
+int store_quarantine(const char *path, char *aside, size_t size, struct rn_err *err)
+{
+    static const char *const parts[] = {"", "-wal", "-shm"};
+    if (snprintf(aside, size, "%s.damaged", path) >= (int)size)
+        return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
+    for (int i = 0; i < 3; i++) {
+        char old[512];
+        snprintf(old, sizeof old, "%s%s", aside, parts[i]);
+        unlink(old);
+    }
+    for (int i = 0; i < 3; i++) {
+        int rc = move_aside(path, aside, parts[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return RN_OK;
+}
+
+struct salvage {
+    struct rn_db *from, *to;
+    struct rn_stmt *get, *put;
+    uint64_t samples, rows;
+    uint64_t seq_max, install;
+};
+
+// Copies `columns` of the row that `get` stands on.
+static int copy_row(struct salvage *s, int columns, uint32_t blobs, struct rn_err *err)
+{
+    for (int i = 0; i < columns; i++) {
+        if (blobs & (1u << i))
+            rn_bind_blob(s->put, i + 1, rn_column_blob(s->get, i));
+        else
+            rn_bind_int(s->put, i + 1, rn_column_int(s->get, i));
+    }
+    return rn_stmt_run(s->put, err);
+}
+
+static bool schema_is_whole(struct rn_stmt *get)
+{
+    struct rn_span hash = rn_column_blob(get, 1), object = rn_column_blob(get, 2);
+    uint8_t now[RN_HASH_BYTES];
+    if (hash.len != RN_HASH_BYTES || object.len == 0)
+        return false;
+    rn_sha256(now, object.data, object.len);
+    return memcmp(now, hash.data, sizeof now) == 0;
+}
+
+static bool row_is_whole(struct salvage *s)
+{
+    char sql[80];
+    struct rn_span body = rn_column_blob(s->get, 10);
+    if (body.len == 0 || rn_crc32c(0, body.data, body.len) != (uint32_t)rn_column_int(s->get, 9))
+        return false;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM schema WHERE id=%lld",
+             (long long)rn_column_int(s->get, 2));
+    return rn_db_int(s->to, sql, 0) == 1;
+}
+
+static int copy_schemas(struct salvage *s, struct rn_err *err)
+{
+    int64_t max = rn_db_int(s->from, "SELECT max(id) FROM schema", SCHEMA_IDS_MAX);
+    if (max > SCHEMA_IDS_MAX)
+        max = SCHEMA_IDS_MAX;
+    for (int64_t id = 0; id <= max; id++) {
+        rn_stmt_reset(s->get);
+        rn_bind_int(s->get, 1, id);
+        if (rn_stmt_step(s->get, NULL) == 1 && schema_is_whole(s->get)) {
+            int rc = copy_row(s, 3, 6, err);
+            if (rc < 0)
+                return rc;
+        }
+    }
+    return RN_OK;
+}
+
+static int copy_batches(struct salvage *s, struct rn_err *err)
+{
+    int64_t high = rn_db_int(s->from, "SELECT seq FROM sqlite_sequence WHERE name='batch'", -1);
+    if (high < 0)
+        high = rn_db_int(s->from, "SELECT max(seq) FROM batch", 0);
+    int64_t low = rn_db_int(s->from, "SELECT min(seq) FROM batch", 1);
+    if (high - low > SALVAGE_ROWS_MAX)
+        low = high - SALVAGE_ROWS_MAX;
+    s->seq_max = (uint64_t)(high > 0 ? high : 0);
+    for (int64_t seq = low > 0 ? low : 1; seq <= high; seq++) {
+        rn_stmt_reset(s->get);
+        rn_bind_int(s->get, 1, seq);
+        if (rn_stmt_step(s->get, NULL) != 1 || !row_is_whole(s))
+            continue;
+        s->samples += (uint64_t)rn_column_int(s->get, 3);
+        s->rows++;
+        int rc = copy_row(s, 11, 1u << 10, err);
+        if (rc < 0)
+            return rc;
+    }
+    return RN_OK;
+}
+
+static int with_statements(struct salvage *s, const char *get, const char *put,
+                           int (*copy)(struct salvage *s, struct rn_err *err), struct rn_err *err)
+{
+    s->get = s->put = NULL;
+    if (rn_db_prepare(&s->get, s->from, get, NULL) < 0)
+        return RN_OK; // that table is gone
+    int rc = rn_db_prepare(&s->put, s->to, put, err);
+    if (rc >= 0)
+        rc = copy(s, err);
+    rn_stmt_free(s->get);
+    rn_stmt_free(s->put);
+    return rc;
+}
+
+// The old ledger with everything that was pending and is not here as lost. Without a readable one
+// the ledger begins with what was salvaged.
+static int write_meta(struct salvage *s, struct store_report *report, struct rn_err *err)
+{
+    static const char *const columns[META_COLUMNS] = {
+        "install",   "fingerprint", "published", "log_id",  "schema_next", "produced",
+        "delivered", "evicted",     "thinned",   "refused", "lost"};
+    int64_t v[META_COLUMNS];
+    char sql[256];
+    for (int i = 0; i < META_COLUMNS; i++) {
+        snprintf(sql, sizeof sql, "SELECT %s FROM meta WHERE id=1", columns[i]);
+        v[i] = rn_db_int(s->from, sql, -1);
+    }
+    bool readable = v[0] > 0;
+    for (int i = 0; i < META_COLUMNS && !readable; i++)
+        v[i] = 0;
+    v[0] = (int64_t)s->install;
+    // Every name up to here counts as used: a mark that is too high costs nothing.
+    v[2] = (int64_t)s->seq_max > v[2] ? (int64_t)s->seq_max : v[2];
+    int64_t ids = rn_db_int(s->to, "SELECT coalesce(max(id),0)+1 FROM schema", 1);
+    v[4] = v[4] > ids ? v[4] : ids;
+    int64_t known = v[6] + v[7] + v[8] + v[9] + v[10] + (int64_t)s->samples;
+    if (v[5] < known)
+        v[5] = known;
+    report->lost_samples = (uint64_t)(v[5] - known);
+    v[10] += v[5] - known;
+    snprintf(sql, sizeof sql,
+             "INSERT INTO meta VALUES(1,%lld,%lld,%lld,%lld,%lld,%lld,%lld,%lld,%lld,%lld,%lld)",
+             (long long)v[0], (long long)v[1], (long long)v[2], (long long)v[3], (long long)v[4],
+             (long long)v[5], (long long)v[6], (long long)v[7], (long long)v[8], (long long)v[9],
+             (long long)v[10]);
+    return rn_db_exec(s->to, sql, err);
+}
+
+// Names are never used twice, also when the highest rows could not be read.
+static int keep_sequence(struct salvage *s, struct rn_err *err)
+{
+    char sql[160];
+    snprintf(sql, sizeof sql,
+             "DELETE FROM sqlite_sequence WHERE name='batch';"
+             "INSERT INTO sqlite_sequence VALUES('batch',%llu)",
+             (unsigned long long)s->seq_max);
+    return rn_db_exec(s->to, sql, err);
+}
+
+static int salvage_into(struct salvage *s, struct store_report *report, struct rn_err *err)
+{
+    int rc = rn_db_begin(s->to, err);
+    if (rc < 0)
+        return rc;
+    rc = with_statements(s, "SELECT id, hash, object FROM schema WHERE id=?",
+                         "INSERT OR IGNORE INTO schema VALUES(?,?,?)", copy_schemas, err);
+    if (rc >= 0)
+        rc = with_statements(
+            s,
+            "SELECT seq, install, schema, samples, t_first, t_last, boot, boot_ms, "
+            "trusted, crc, body FROM batch WHERE seq=?",
+            "INSERT OR IGNORE INTO batch VALUES(?,?,?,?,?,?,?,?,?,?,?)", copy_batches, err);
+    if (rc >= 0)
+        rc = keep_sequence(s, err);
+    if (rc >= 0)
+        rc = write_meta(s, report, err);
+    if (rc >= 0)
+        rc = rn_db_commit(s->to, err);
+    if (rc < 0)
+        rn_db_rollback(s->to);
+    return rc;
+}
+
+int store_salvage(struct rn_db *db, const char *aside, struct store_report *report,
+                  struct rn_err *err)
+{
+    struct salvage s = {.to = db};
+    struct rn_db_conf conf = {.path = aside, .page_size = 1024, .cache_kib = 32};
+    if (rn_db_open(&s.from, &conf, NULL) < 0)
+        return RN_OK; // nothing can be read: the buffer begins anew
+    int rc = rn_random_id(&s.install, err);
+    if (rc >= 0)
+        rc = salvage_into(&s, report, err);
+    report->salvaged_rows = s.rows;
+    rn_db_close(s.from);
+    return rc;
+}

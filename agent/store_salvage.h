@@ -1,0 +1,19 @@
+// What is done with a damaged buffer: set aside, and every row that can still be read moved over.
+#ifndef AGENT_STORE_SALVAGE_H
+#define AGENT_STORE_SALVAGE_H
+
+#include "agent/store.h"
+#include <runnel/db.h>
+
+// Renames path (and its WAL) to "<path>.damaged", in place of an older one.
+RN_MUST_CHECK int store_quarantine(const char *path, char *aside, size_t size, struct rn_err *err);
+// Reads rows of the file set aside one by one, by row id, into the empty tables of db: bodies that
+// fit their CRC and whose schema could be read, with seq and install as they were. Ledger and
+// published mark go along where they can be read; the install does not: what is new gets a new one.
+// A file that cannot be read at all is no error.
+RN_MUST_CHECK int store_salvage(struct rn_db *db, const char *aside, struct store_report *report,
+                                struct rn_err *err);
+// The kernel's boot id, negative if it cannot be read.
+RN_MUST_CHECK int store_boot_name(char out[33]);
+
+#endif

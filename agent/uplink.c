@@ -1,0 +1,739 @@
+// See uplink.h.
+#include "agent/uplink.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const int64_t never = INT64_MAX;
+static const int64_t blocked_pause_ms = 200;
+static const int64_t key_repeat_ms = 1000; // a key message is not repeated faster than this
+static const int64_t hold_max_ms = 3600000;
+
+static uint32_t tag_of(uint64_t install)
+{
+    return (uint32_t)install;
+}
+
+static struct uplink_action *act(struct uplink_actions *a, enum uplink_action_type type)
+{
+    assert(a->n < UPLINK_ACTIONS_MAX);
+    struct uplink_action *item = &a->item[a->n++];
+    *item = (struct uplink_action){.type = type};
+    return item;
+}
+
+// ---- flights ------------------------------------------------------------------------------------
+
+static struct uplink_flight *flight_of(struct uplink *x, uint64_t seq)
+{
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
+        if (x->flight[i].seq == seq)
+            return &x->flight[i];
+    return NULL;
+}
+
+static uint32_t count_flights(const struct uplink *x, bool only_out)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
+        n += x->flight[i].seq != 0 && (x->flight[i].out || !only_out);
+    return n;
+}
+
+uint32_t uplink_in_flight(const struct uplink *x)
+{
+    return count_flights(x, true);
+}
+
+static void drop_flight(struct uplink_flight *f)
+{
+    *f = (struct uplink_flight){0};
+}
+
+static void drop_all_flights(struct uplink *x)
+{
+    memset(x->flight, 0, sizeof x->flight);
+}
+
+static bool in_range(const struct uplink_flight *f, const struct uplink_event *e)
+{
+    return f->seq != 0 && tag_of(f->install) == e->tag && f->seq >= e->first && f->seq <= e->last;
+}
+
+// ---- timing
+// ----------------------------------------------------------------------------------------
+
+// value x U(1, 1.25), so that a fleet does not answer a failure in step
+static int64_t jittered(struct uplink *x, int64_t value)
+{
+    return value + (int64_t)rn_rand_below(&x->rand, (uint64_t)(value / 4 + 1));
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t ack_timeout(struct uplink *x, uint32_t tries)
+{
+    int64_t base = x->conf.ack_timeout_min_ms;
+    if (2 * x->srtt_ms > base)
+        base = 2 * x->srtt_ms;
+    base = least(base, x->conf.ack_timeout_max_ms);
+    int64_t wait = x->conf.ack_by_ms + (base << (tries < 10 ? tries : 10));
+    return jittered(x, least(wait, x->conf.ack_timeout_max_ms));
+}
+
+// RFC 6298's smoothing; a repeated row says nothing about the round trip (Karn).
+static void measure(struct uplink *x, const struct uplink_flight *f, int64_t now)
+{
+    if (f->tries > 0 || f->probe)
+        return;
+    int64_t rtt = now - f->sent_ms;
+    x->srtt_ms = x->srtt_ms ? x->srtt_ms + (rtt - x->srtt_ms) / 8 : rtt;
+}
+
+static void plan_probe(struct uplink *x, int64_t now)
+{
+    int64_t wait = 2 * (x->conf.ack_by_ms + x->conf.ack_timeout_min_ms)
+                   << (x->probes < 6 ? x->probes : 6);
+    x->probe_ms = now + jittered(x, least(wait, x->conf.ack_timeout_max_ms));
+}
+
+// ---- what is sent next
+// ---------------------------------------------------------------------------
+
+// Everything that is pending is to be looked at again: newest row first, backlog from the oldest.
+static void rescan(struct uplink *x)
+{
+    drop_all_flights(x);
+    x->live_from = x->at.next > x->at.low ? x->at.next - 1 : x->at.next;
+    x->live_next = x->live_from;
+    x->back_next = x->at.low;
+    x->live_turn = true;
+    x->fetching = x->freezing = false;
+    x->probing = 0;
+}
+
+static void announce(struct uplink *x, int64_t now, struct uplink_actions *a)
+{
+    int64_t wait = x->conf.hello_timeout_ms << (x->hellos < 10 ? x->hellos : 10);
+    x->hello_ms = now + jittered(x, least(wait, x->conf.ack_timeout_max_ms));
+    x->hellos++;
+    x->stats.announces++;
+    act(a, UPLINK_ANNOUNCE);
+}
+
+// A row that waits and was received already need not be looked at.
+static uint64_t skip_received(const struct uplink *x, uint64_t from)
+{
+    for (uint32_t i = 0; i < x->received.count; i++) {
+        const struct rn_range *r = &x->received.item[i];
+        if (from >= r->first && from <= r->last)
+            return r->last + 1;
+    }
+    return from;
+}
+
+static uint32_t window_now(const struct uplink *x)
+{
+    return x->peer_window && x->peer_window < x->window ? x->peer_window : x->window;
+}
+
+// Asks for the next row: live ones first, a backlog row after each.
+static void fetch(struct uplink *x, struct uplink_actions *a)
+{
+    if (x->fetching || count_flights(x, false) >= window_now(x))
+        return;
+    if (x->back_next < x->at.low)
+        x->back_next = x->at.low;
+    if (!x->probing)
+        x->back_next = skip_received(x, x->back_next);
+    x->live_next = skip_received(x, x->live_next);
+    bool live = x->live_next < x->at.next;
+    bool back = x->back_next < x->live_from;
+    if (!live && !back)
+        return;
+    x->fetching = true;
+    x->fetching_live = live && (x->live_turn || !back);
+    x->live_turn = !x->fetching_live;
+    struct uplink_action *get = act(a, UPLINK_FETCH);
+    get->first = x->fetching_live ? x->live_next : x->back_next;
+    get->last = x->fetching_live ? x->at.next : x->live_from;
+}
+
+static struct uplink_bound *bound_of(struct uplink *x, uint64_t install, uint32_t id)
+{
+    for (int i = 0; i < UPLINK_BOUND; i++)
+        if (x->bound[i].install == install && x->bound[i].id == id)
+            return &x->bound[i];
+    return NULL;
+}
+
+static void send_key(struct uplink *x, uint64_t install, uint32_t id, enum rn_object kind,
+                     bool object, int64_t now, struct uplink_actions *a)
+{
+    struct uplink_bound *b = bound_of(x, install, id);
+    if (!b) {
+        b = &x->bound[x->bound_next++ % UPLINK_BOUND];
+        *b = (struct uplink_bound){.install = install, .id = id};
+    }
+    b->sent_ms = now;
+    b->object = object;
+    struct uplink_action *key = act(a, UPLINK_KEY);
+    key->install = install;
+    key->id = id;
+    key->kind = kind;
+    key->object = object;
+}
+
+static void send_row(struct uplink *x, struct uplink_flight *f, int64_t now,
+                     struct uplink_actions *a)
+{
+    if (!bound_of(x, f->install, f->schema))
+        send_key(x, f->install, f->schema, RN_OBJECT_SCHEMA, false, now, a);
+    f->out = true;
+    f->sent_ms = now;
+    f->deadline_ms = now + ack_timeout(x, f->tries);
+    x->stats.sent++;
+    x->stats.resent += f->tries > 0;
+    struct uplink_action *send = act(a, UPLINK_SEND);
+    send->seq = f->seq;
+    send->low = x->at.low < f->seq ? x->at.low : f->seq;
+}
+
+// Sends what is due while the window allows, freezes what waits for it.
+static void send_due(struct uplink *x, int64_t now, struct uplink_actions *a)
+{
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        struct uplink_flight *f = &x->flight[i];
+        if (f->seq == 0 || f->out)
+            continue;
+        if (f->state == ROW_COMMITTED && !x->freezing) {
+            x->freezing = true;
+            act(a, UPLINK_FREEZE)->seq = x->at.next - 1;
+        } else if (f->state == ROW_FROZEN && uplink_in_flight(x) < window_now(x)) {
+            send_row(x, f, now, a);
+        }
+    }
+}
+
+static void pump(struct uplink *x, int64_t now, struct uplink_actions *a)
+{
+    if (x->phase != UPLINK_PHASE_OPEN || x->hold_ms || x->blocked_ms)
+        return;
+    send_due(x, now, a);
+    fetch(x, a);
+}
+
+// ---- events: connection and identity
+// ---------------------------------------------------------------
+
+static void on_connected(struct uplink *x, int64_t now, struct uplink_actions *a)
+{
+    x->phase = UPLINK_PHASE_HELLO;
+    x->window = 1;
+    x->peer_window = 0;
+    x->hellos = x->relabels = x->timeouts_in_row = 0;
+    x->hold_ms = x->blocked_ms = 0;
+    x->acks_count = false;
+    rescan(x);
+    announce(x, now, a);
+}
+
+static void on_disconnected(struct uplink *x)
+{
+    x->phase = UPLINK_PHASE_OFF;
+    drop_all_flights(x);
+    x->fetching = x->freezing = false;
+    x->hello_ms = 0;
+}
+
+// A log that is not the one before holds nothing of ours.
+static void forget_log(struct uplink *x)
+{
+    rn_ranges_clear(&x->received);
+    memset(x->bound, 0, sizeof x->bound);
+    x->probe_ms = 0;
+    x->probes = 0;
+    rescan(x);
+}
+
+static void relabel(struct uplink *x, uint32_t tag, uint64_t first, uint64_t last,
+                    struct uplink_actions *a)
+{
+    if (x->relabels >= UPLINK_RELABEL_MAX)
+        return;
+    x->relabels++;
+    x->stats.relabels++;
+    x->phase = UPLINK_PHASE_MOVING;
+    struct uplink_action *move = act(a, UPLINK_RELABEL);
+    move->tag = tag;
+    move->first = first;
+    move->last = last;
+}
+
+static void adopt(struct uplink *x, uint64_t log_id, struct uplink_actions *a)
+{
+    x->phase = UPLINK_PHASE_MOVING;
+    if (x->at.log_id != 0)
+        forget_log(x);
+    x->at.log_id = log_id;
+    act(a, UPLINK_ADOPT)->log_id = log_id;
+}
+
+// Somebody else has used names of this install that we never used: an older copy of this buffer was
+// restored, or another machine runs a copy.
+static bool is_copy(const struct uplink *x, const struct rn_hello *hello)
+{
+    bool other_machine =
+        hello->fingerprint && x->conf.fingerprint && hello->fingerprint != x->conf.fingerprint;
+    return hello->max_seq > x->at.published || other_machine;
+}
+
+static void on_hello(struct uplink *x, const struct uplink_event *e, struct uplink_actions *a)
+{
+    if (x->phase == UPLINK_PHASE_OFF || x->phase == UPLINK_PHASE_MOVING ||
+        e->hello.install != x->at.install) {
+        x->stats.foreign++;
+        return;
+    }
+    x->hellos = 0;
+    x->hello_ms = 0;
+    if (is_copy(x, &e->hello) && x->relabels < UPLINK_RELABEL_MAX) {
+        relabel(x, 0, 1, 0, a);
+        return;
+    }
+    if (e->log_id != x->at.log_id)
+        adopt(x, e->log_id, a);
+    else
+        x->phase = UPLINK_PHASE_OPEN;
+}
+
+static void on_relabelled(struct uplink *x, const struct uplink_event *e, int64_t now,
+                          struct uplink_actions *a)
+{
+    x->at.install = e->install;
+    if (x->phase != UPLINK_PHASE_MOVING)
+        return;
+    x->phase = UPLINK_PHASE_HELLO;
+    rescan(x);
+    announce(x, now, a);
+}
+
+static void on_adopted(struct uplink *x)
+{
+    if (x->phase != UPLINK_PHASE_MOVING)
+        return;
+    x->phase = UPLINK_PHASE_OPEN;
+    rescan(x);
+}
+
+// ---- events: answers of the bridge
+// ------------------------------------------------------------------
+
+static void on_ack(struct uplink *x, const struct uplink_event *e, int64_t now,
+                   struct uplink_actions *a)
+{
+    if (x->phase == UPLINK_PHASE_OPEN && e->log_id != x->at.log_id) {
+        adopt(x, e->log_id, a);
+        announce(x, now, a);
+    }
+    x->acks_count = x->phase != UPLINK_PHASE_OFF && e->log_id == x->at.log_id;
+    x->stats.foreign += !x->acks_count;
+    if (!x->acks_count)
+        return;
+    if (e->window)
+        x->peer_window = e->window;
+    if (e->hold_ms > 0)
+        x->hold_ms = now + least(e->hold_ms, hold_max_ms);
+}
+
+// Answered rows leave the window, which grows by one for each answer that frees something.
+static void free_flights(struct uplink *x, const struct uplink_event *e, int64_t now)
+{
+    bool any = false;
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        struct uplink_flight *f = &x->flight[i];
+        if (!in_range(f, e))
+            continue;
+        if (f->out)
+            measure(x, f, now);
+        any = true;
+        drop_flight(f);
+    }
+    if (!any)
+        return;
+    x->timeouts_in_row = 0;
+    if (x->window < x->conf.window)
+        x->window++;
+}
+
+// Only names that may have been sent can have been received; anything else is not ours.
+static bool plausible(struct uplink *x, const struct uplink_event *e)
+{
+    bool good = x->acks_count && e->first > 0 && e->first <= e->last && e->last <= x->at.published;
+    x->stats.foreign += !good;
+    return good;
+}
+
+static void on_received(struct uplink *x, const struct uplink_event *e, int64_t now)
+{
+    if (!plausible(x, e))
+        return;
+    // Other installs' rows are marked one by one, as they are seen in flight: a range of one
+    // install says nothing about what lies between.
+    if (e->tag == tag_of(x->at.install)) {
+        if (rn_ranges_add(&x->received, e->first, e->last) < 0)
+            x->stats.foreign++; // no room: such a row is sent again later
+    } else {
+        for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
+            if (in_range(&x->flight[i], e) &&
+                rn_ranges_add(&x->received, x->flight[i].seq, x->flight[i].seq) < 0)
+                x->stats.foreign++;
+    }
+    rn_ranges_forget_below(&x->received, x->at.low);
+    x->stats.received++;
+    free_flights(x, e, now);
+    if (x->probe_ms == 0)
+        plan_probe(x, now);
+}
+
+static void settle(struct uplink *x, const struct uplink_event *e, enum row_state fate,
+                   struct uplink_actions *a)
+{
+    if (!plausible(x, e))
+        return;
+    struct uplink_action *done = act(a, UPLINK_SETTLE);
+    done->tag = e->tag;
+    done->first = e->first;
+    done->last = e->last;
+    done->crc = e->crc;
+    done->reason = e->reason;
+    done->fate = fate;
+}
+
+static void on_settled(struct uplink *x, const struct uplink_event *e, int64_t now)
+{
+    if (!e->ok) {
+        x->stats.mismatches++;
+        return;
+    }
+    bool probed = false;
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
+        probed |= in_range(&x->flight[i], e) && x->flight[i].probe;
+    x->at.low = e->low;
+    rn_ranges_forget_below(&x->received, x->at.low);
+    x->stats.durable++;
+    free_flights(x, e, now);
+    x->probes = 0;
+    x->probe_batch = 1;
+    if (probed && x->at.low < x->at.next) { // answers were lost: more of them at once
+        x->probe_batch = x->window;
+        x->probe_ms = now;
+    } else {
+        plan_probe(x, now);
+    }
+}
+
+// The bridge dropped rows because it does not know their schema: tell it, then send them again.
+static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
+                    struct uplink_actions *a)
+{
+    if (!x->acks_count)
+        return;
+    uint64_t install = 0;
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        const struct uplink_flight *f = &x->flight[i];
+        if (f->seq != 0 && tag_of(f->install) == e->tag && f->schema == e->id)
+            install = f->install;
+    }
+    if (install == 0 && tag_of(x->at.install) == e->tag)
+        install = x->at.install;
+    if (install == 0) {
+        x->stats.foreign++;
+        return;
+    }
+    x->stats.needs++;
+    const struct uplink_bound *b = bound_of(x, install, e->id);
+    bool again = b && e->object == b->object && now - b->sent_ms < key_repeat_ms;
+    if (!again)
+        send_key(x, install, e->id, e->kind, e->object, now, a);
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        struct uplink_flight *f = &x->flight[i];
+        if (f->out && f->install == install && f->schema == e->id) {
+            f->out = again; // the key is under way: wait a moment before they go again
+            f->deadline_ms = least(f->deadline_ms, now + key_repeat_ms);
+        }
+    }
+}
+
+static void on_conflict(struct uplink *x, const struct uplink_event *e, struct uplink_actions *a)
+{
+    if (!plausible(x, e) || x->phase != UPLINK_PHASE_OPEN)
+        return;
+    x->stats.conflicts++;
+    relabel(x, e->tag, e->first, e->last, a);
+}
+
+// ---- events: the buffer
+// -----------------------------------------------------------------------------
+
+static void on_committed(struct uplink *x, const struct uplink_event *e)
+{
+    x->at.next = e->seq + 1;
+    if (e->up_to > x->at.published)
+        x->at.published = e->up_to;
+    if (x->at.low > e->seq)
+        x->at.low = e->seq;
+}
+
+static void on_row(struct uplink *x, const struct uplink_event *e)
+{
+    if (!x->fetching)
+        return;
+    x->fetching = false;
+    if (x->fetching_live)
+        x->live_next = e->seq + 1;
+    else
+        x->back_next = e->seq + 1;
+    bool probe = x->probing > 0 && !x->fetching_live;
+    if (probe) {
+        x->probing--;
+        rn_ranges_forget_below(&x->received, e->seq + 1);
+    }
+    if (flight_of(x, e->seq) || rn_ranges_has(&x->received, e->seq))
+        return;
+    struct uplink_flight *f = flight_of(x, 0);
+    if (f)
+        *f = (struct uplink_flight){
+            .seq = e->seq,
+            .install = e->install,
+            .schema = e->schema,
+            .state = e->seq <= x->at.published ? ROW_FROZEN : ROW_COMMITTED,
+            .probe = probe,
+        };
+}
+
+static void on_no_row(struct uplink *x)
+{
+    if (!x->fetching)
+        return;
+    x->fetching = false;
+    if (x->fetching_live)
+        x->live_next = x->at.next;
+    else
+        x->back_next = x->live_from;
+}
+
+static void on_frozen(struct uplink *x, const struct uplink_event *e)
+{
+    x->freezing = false;
+    if (e->up_to > x->at.published)
+        x->at.published = e->up_to;
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        struct uplink_flight *f = &x->flight[i];
+        if (f->seq != 0 && f->seq <= x->at.published)
+            f->state = row_step(f->state, ROW_SEND).next;
+    }
+}
+
+static void on_blocked(struct uplink *x, const struct uplink_event *e, int64_t now)
+{
+    x->blocked_ms = now + blocked_pause_ms;
+    x->freezing = false;
+    struct uplink_flight *f = e->seq ? flight_of(x, e->seq) : NULL;
+    if (f)
+        f->out = false;
+}
+
+static void on_gone(struct uplink *x, const struct uplink_event *e)
+{
+    x->at.low = e->low;
+    rn_ranges_forget_below(&x->received, x->at.low);
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        struct uplink_flight *f = &x->flight[i];
+        if (f->seq != 0 && (f->seq < x->at.low || f->seq == e->seq))
+            drop_flight(f);
+    }
+}
+
+// ---- events: time
+// ------------------------------------------------------------------------------------
+
+static void time_out(struct uplink *x, struct uplink_flight *f, int64_t now)
+{
+    f->out = false;
+    f->tries++;
+    f->state = row_step(f->state, ROW_TIMEOUT).next;
+    x->stats.timeouts++;
+    if (f->sent_ms < x->halved_ms)
+        return; // part of the loss that halved the window already
+    x->halved_ms = now;
+    x->window = x->window > 1 ? x->window / 2 : 1;
+    x->timeouts_in_row++;
+}
+
+// The bridge answers nothing: perhaps it never saw our birth. Say it again after 2, 4, 8, ...
+// losses.
+static void announce_if_deaf(struct uplink *x, uint32_t before, int64_t now,
+                             struct uplink_actions *a)
+{
+    uint32_t n = x->timeouts_in_row;
+    if (n != before && n >= 2 && (n & (n - 1)) == 0)
+        announce(x, now, a);
+}
+
+// Answers are sent without acknowledgement and may be lost: ask about the oldest rows again.
+static void probe_if_due(struct uplink *x, int64_t now)
+{
+    if (x->probe_ms == 0 || now < x->probe_ms || x->probing || count_flights(x, false) > 0)
+        return;
+    if (x->at.low >= x->at.next) {
+        x->probe_ms = 0;
+        return;
+    }
+    x->probing = x->probe_batch ? x->probe_batch : 1;
+    x->probes++;
+    x->probe_batch = 1;
+    x->back_next = x->at.low;
+    x->live_from = x->live_next = x->at.next; // what was live has been sent: it is backlog now
+    plan_probe(x, now);
+}
+
+static void on_time(struct uplink *x, int64_t now, struct uplink_actions *a)
+{
+    if (x->phase == UPLINK_PHASE_HELLO && x->hello_ms && now >= x->hello_ms)
+        announce(x, now, a);
+    if (x->phase != UPLINK_PHASE_OPEN)
+        return;
+    uint32_t before = x->timeouts_in_row;
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
+        if (x->flight[i].out && x->flight[i].deadline_ms <= now)
+            time_out(x, &x->flight[i], now);
+    announce_if_deaf(x, before, now, a);
+    probe_if_due(x, now);
+}
+
+// ---- the machine
+// -------------------------------------------------------------------------------------
+
+void uplink_reconf(struct uplink *x, const struct uplink_conf *conf)
+{
+    x->conf = *conf;
+    if (x->conf.window < 1)
+        x->conf.window = 1;
+    if (x->conf.window > UPLINK_WINDOW_MAX)
+        x->conf.window = UPLINK_WINDOW_MAX;
+    if (x->window > x->conf.window)
+        x->window = x->conf.window;
+}
+
+void uplink_init(struct uplink *x, const struct uplink_conf *conf, const struct uplink_saved *saved)
+{
+    *x = (struct uplink){.at = *saved, .window = 1, .probe_batch = 1};
+    uplink_reconf(x, conf);
+    rn_rand_init(&x->rand, conf->seed);
+    rn_ranges_init(&x->received, x->storage, UPLINK_RANGES);
+    rescan(x);
+}
+
+static void dispatch(struct uplink *x, const struct uplink_event *e, int64_t now,
+                     struct uplink_actions *a)
+{
+    switch (e->type) {
+    case UPLINK_CONNECTED:
+        on_connected(x, now, a);
+        break;
+    case UPLINK_DISCONNECTED:
+        on_disconnected(x);
+        break;
+    case UPLINK_TIME:
+        on_time(x, now, a);
+        break;
+    case UPLINK_COMMITTED:
+        on_committed(x, e);
+        break;
+    case UPLINK_GOT_HELLO:
+        on_hello(x, e, a);
+        break;
+    case UPLINK_GOT_ACK:
+        on_ack(x, e, now, a);
+        break;
+    case UPLINK_GOT_RECEIVED:
+        on_received(x, e, now);
+        break;
+    case UPLINK_GOT_DURABLE:
+        settle(x, e, ROW_DURABLE, a);
+        break;
+    case UPLINK_GOT_REFUSED:
+        x->stats.refused++;
+        settle(x, e, ROW_REFUSED, a);
+        break;
+    case UPLINK_GOT_NEED:
+        on_need(x, e, now, a);
+        break;
+    case UPLINK_GOT_CONFLICT:
+        on_conflict(x, e, a);
+        break;
+    case UPLINK_ROW:
+        on_row(x, e);
+        break;
+    case UPLINK_NO_ROW:
+        on_no_row(x);
+        break;
+    case UPLINK_FROZEN:
+        on_frozen(x, e);
+        break;
+    case UPLINK_SETTLED:
+        on_settled(x, e, now);
+        break;
+    case UPLINK_RELABELLED:
+        on_relabelled(x, e, now, a);
+        break;
+    case UPLINK_ADOPTED:
+        on_adopted(x);
+        break;
+    case UPLINK_BLOCKED:
+        on_blocked(x, e, now);
+        break;
+    case UPLINK_GONE:
+        on_gone(x, e);
+        break;
+    }
+}
+
+void uplink_step(struct uplink *x, const struct uplink_event *event, int64_t mono_ms,
+                 struct uplink_actions *actions)
+{
+    actions->n = 0;
+    if (mono_ms >= x->hold_ms)
+        x->hold_ms = 0;
+    if (mono_ms >= x->blocked_ms)
+        x->blocked_ms = 0;
+    dispatch(x, event, mono_ms, actions);
+    pump(x, mono_ms, actions);
+}
+
+static void sooner(int64_t *wake, int64_t at)
+{
+    if (at > 0 && at < *wake)
+        *wake = at;
+}
+
+int64_t uplink_wake(const struct uplink *x)
+{
+    int64_t wake = never;
+    if (x->phase == UPLINK_PHASE_HELLO)
+        sooner(&wake, x->hello_ms);
+    if (x->phase != UPLINK_PHASE_OPEN)
+        return wake;
+    sooner(&wake, x->hold_ms);
+    sooner(&wake, x->blocked_ms);
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
+        if (x->flight[i].out)
+            sooner(&wake, x->flight[i].deadline_ms);
+    if (count_flights(x, false) == 0)
+        sooner(&wake, x->probe_ms);
+    return wake;
+}
