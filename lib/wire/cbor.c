@@ -294,6 +294,13 @@ static int account(struct rn_cbor_in *in, const struct rn_cbor_item *item)
     return RN_OK;
 }
 
+// Tags 0 to 23 lie in the head; libcbor 0.8 takes those that were once unassigned (6 to 20) for
+// damage.
+static bool is_short_tag(uint8_t head)
+{
+    return head >= 0xc0 && head < 0xc0 + 24;
+}
+
 int rn_cbor_next(struct rn_cbor_in *in, struct rn_cbor_item *item)
 {
     memset(item, 0, sizeof *item);
@@ -301,6 +308,11 @@ int rn_cbor_next(struct rn_cbor_in *in, struct rn_cbor_item *item)
         return in->failed;
     if (in->at == in->end)
         return rn_cbor_fail(in, RN_EFORMAT, "ends too early");
+    if (is_short_tag(*in->at)) {
+        item->type = RN_CBOR_TAG;
+        item->u = *in->at++ & 0x1f;
+        return RN_OK;
+    }
     struct seen seen = {item, false};
     struct cbor_decoder_result result =
         cbor_stream_decode(in->at, (size_t)(in->end - in->at), &callbacks, &seen);

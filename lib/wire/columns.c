@@ -53,6 +53,25 @@ static int64_t time_max(const struct rn_schema *schema)
     return INT64_MAX / (int64_t)schema->unit_ns;
 }
 
+// Whether a scaled integer is a value of its field: nothing that nobody could read is let in or
+// out.
+static bool integer_fits(const struct rn_field *field, int64_t scaled)
+{
+    int64_t product;
+    uint64_t whole;
+    switch (field->type) {
+    case RN_BOOL:
+        return scaled == 0 || scaled == 1;
+    case RN_UINT:
+        return !__builtin_mul_overflow((uint64_t)scaled, field->mul, &whole);
+    case RN_INT:
+    case RN_FLOAT:
+        return !__builtin_mul_overflow(scaled, field->mul, &product);
+    default:
+        return false;
+    }
+}
+
 // ---- encoding -----------------------------------------------------------------------------------
 
 static int check_times(const struct rn_schema *schema, const struct rn_grid *grid,
@@ -71,17 +90,18 @@ static int check_times(const struct rn_schema *schema, const struct rn_grid *gri
     return RN_OK;
 }
 
-static bool cell_fits(const struct rn_grid *grid, enum rn_type type, size_t at)
+static bool cell_fits(const struct rn_grid *grid, const struct rn_field *field, size_t at)
 {
     const union rn_cell *cell = &grid->cells[at];
     switch (grid->states[at]) {
     case RN_CELL_SCALED:
-        return type != RN_TEXT && (type != RN_BOOL || (cell->i >= 0 && cell->i <= 1));
+        return integer_fits(field, cell->i);
     case RN_CELL_DOUBLE:
-        return type == RN_FLOAT && isfinite(cell->d);
+        return field->type == RN_FLOAT && isfinite(cell->d);
     case RN_CELL_TEXT: {
         struct rn_span text = rn_grid_text(grid, at);
-        return type == RN_TEXT && text.len <= RN_TEXT_MAX && rn_utf8_valid(text.data, text.len);
+        return field->type == RN_TEXT && text.len <= RN_TEXT_MAX &&
+               rn_utf8_valid(text.data, text.len);
     }
     default:
         return false;
@@ -114,7 +134,7 @@ static struct shape shape_of(const struct rn_schema *schema, const struct rn_gri
         shape.due += due;
         if (grid->states[at] == RN_CELL_MISSING)
             continue;
-        if (!due || !cell_fits(grid, column->field->type, at))
+        if (!due || !cell_fits(grid, column->field, at))
             shape.bad = true;
         else if (shape.present++ == 0)
             first = at;
@@ -340,16 +360,14 @@ static int get_varying(struct columns_in *from)
     return result ? result : check_bitmap(&from->in, from->varying, from->schema->ncolumns);
 }
 
-static int get_integer(struct columns_in *from, const struct rn_cbor_item *item, enum rn_type type,
-                       bool first, size_t at, uint64_t *integer)
+static int get_integer(struct columns_in *from, const struct rn_cbor_item *item,
+                       const struct rn_field *field, bool first, size_t at, uint64_t *integer)
 {
     // Only the first value of an unsigned column is written as it is, up to 2^64 - 1.
-    bool whole = first && type == RN_UINT && item->type == RN_CBOR_UINT;
-    if (type == RN_TEXT || (item->u > INT64_MAX && !whole))
-        return rn_cbor_fail(&from->in, RN_EFORMAT, "integer does not fit its column");
+    bool whole = first && field->type == RN_UINT && item->type == RN_CBOR_UINT;
     *integer += item->type == RN_CBOR_UINT ? item->u : ~item->u;
-    if (type == RN_BOOL && *integer > 1)
-        return rn_cbor_fail(&from->in, RN_EFORMAT, "truth value must be 0 or 1");
+    if ((item->u > INT64_MAX && !whole) || !integer_fits(field, (int64_t)*integer))
+        return rn_cbor_fail(&from->in, RN_EFORMAT, "integer does not fit its column");
     from->grid->cells[at].i = (int64_t)*integer;
     from->grid->states[at] = RN_CELL_SCALED;
     return RN_OK;
@@ -389,7 +407,7 @@ static int get_cell(struct columns_in *from, const struct column *column, uint32
     switch (item.type) {
     case RN_CBOR_UINT:
     case RN_CBOR_NINT:
-        return get_integer(from, &item, type, at == before, at, integer);
+        return get_integer(from, &item, column->field, at == before, at, integer);
     case RN_CBOR_DOUBLE:
         if (type != RN_FLOAT || !isfinite(item.d))
             return rn_cbor_fail(&from->in, RN_EFORMAT, "float does not fit its column");

@@ -1,0 +1,95 @@
+"""The vectors of schemas/vectors against cbor2, the CDDL, and a second codec of batch columns."""
+import json
+import pathlib
+import sys
+
+import cbor2
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import cddl  # noqa: E402
+import columns  # noqa: E402
+import make  # noqa: E402
+from diag import diag  # noqa: E402
+
+SCHEMAS = make.VECTORS.parent
+COMMON = (SCHEMAS / "common.cddl").read_text()
+MESSAGES = {path.stem: cddl.Cddl(COMMON, path.read_text())
+            for path in SCHEMAS.glob("*.cddl") if path.stem != "common"}
+VALID = sorted(make.VECTORS.glob("*.cbor"))
+TOLERATED = sorted((make.VECTORS / "tolerated").glob("*.cbor"))
+BATCHES = sorted(make.VECTORS.glob("batch-*.json"))
+BAD = [line.split() for line in (make.VECTORS / "bad" / "INDEX").read_text().splitlines()]
+
+
+def name(path):
+    return path.stem
+
+
+def rules_for(vector):
+    message = max((m for m in MESSAGES if vector.startswith(m + "-")), key=len)
+    return MESSAGES[message]
+
+
+def schema_of(batch):
+    return cbor2.loads((make.VECTORS / f"schema-{batch.split('-')[1]}.cbor").read_bytes())
+
+
+def test_every_message_has_a_vector():
+    for message in MESSAGES:
+        assert any(path.stem.startswith(message + "-") for path in VALID), message
+
+
+def test_the_files_are_what_the_descriptions_say():
+    files = make.files()
+    there = {str(path.relative_to(make.VECTORS)) for path in make.VECTORS.rglob("*.*")}
+    assert there | {"bad/INDEX"} == set(files)
+    for path, data in files.items():
+        assert (make.VECTORS / path).read_bytes() == data, path
+
+
+@pytest.mark.parametrize("path", VALID, ids=name)
+def test_a_valid_vector_is_the_canonical_encoding_of_its_content(path):
+    data = path.read_bytes()
+    assert cbor2.dumps(cddl.decode(data), canonical=True) == data
+
+
+@pytest.mark.parametrize("path", VALID + TOLERATED, ids=name)
+def test_the_diagnostic_notation_is_that_of_the_bytes(path):
+    assert path.with_suffix(".diag").read_text() == diag(cddl.decode(path.read_bytes())) + "\n"
+
+
+@pytest.mark.parametrize("path", VALID, ids=name)
+def test_a_valid_vector_fits_the_cddl(path):
+    rules_for(path.stem).check(cddl.decode(path.read_bytes()))
+
+
+@pytest.mark.parametrize("path", BATCHES, ids=name)
+def test_the_columns_of_a_batch_are_the_cells_of_the_json(path):
+    schema, expected = schema_of(path.stem), json.loads(path.read_text())
+    batch = cbor2.loads(path.with_suffix(".cbor").read_bytes())
+    times, cells = columns.decode(schema, batch[4], batch[5], batch[7])
+    assert times == expected["times"]
+    assert cells == expected["columns"]
+
+
+@pytest.mark.parametrize("bad", [row[0] for row in BAD if row[2] == "cddl"])
+def test_the_cddl_refuses_a_bad_vector(bad):
+    value = cddl.decode((make.VECTORS / "bad" / f"{bad}.cbor").read_bytes())
+    with pytest.raises(cddl.Mismatch):
+        rules_for(bad).check(value)
+
+
+def test_the_cddl_checker_tells_right_from_wrong():
+    rules = cddl.Cddl('root = {1: 0..3, ? 2: [2*3 x], * 9..10 => any} x = tstr .size (1..2) / null')
+    rules.check({1: 3, 2: ["a", None], 10: b""})
+    for wrong in ({}, {1: 4}, {1: True}, {1: 0, 2: ["a"]}, {1: 0, 2: ["a"] * 4}, {1: 0, 2: ["abc", "a"]},
+                  {1: 0, 11: 1}, {1: 0, "a": 1}, [1]):
+        with pytest.raises(cddl.Mismatch):
+            rules.check(wrong)
+
+
+@pytest.mark.parametrize("text", ["a = b", "a = uint a = int", "a = ]", "a = {1 uint", "uint = int"])
+def test_the_cddl_checker_refuses_a_broken_description(text):
+    with pytest.raises(SyntaxError):
+        cddl.Cddl(text)
