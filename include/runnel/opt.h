@@ -40,7 +40,7 @@ struct rn_opt {
     enum rn_opt_type type;
     size_t offset;        // into the configuration struct
     size_t size;          // of the field, for TEXT and SECRET
-    int64_t min, max;     // of the number, or of the text's length; both 0: no limits
+    int64_t min, max;     // of the number, the text's length or the list's count; both 0: no limits
     const char *def;      // default as text, as it would stand in the file; NULL: empty or zero
     unsigned flags;       // enum rn_opt_flag
     const char *words;    // for ENUM
@@ -60,7 +60,10 @@ RN_MUST_CHECK int rn_opt_append(const struct rn_opt *row, void *base, const char
 RN_MUST_CHECK int rn_opt_defaults(const struct rn_opt *rows, size_t count, void *base,
                                   struct rn_err *err);
 const struct rn_opt *rn_opt_find(const struct rn_opt *rows, size_t count, const char *key);
-// The nearest key by edit distance, for "did you mean"; NULL if nothing is near.
+// How far a mistyped key is from a known one: the edit distance, 1 for the right last part in the
+// wrong place, UINT32_MAX if it is too far to be a typing error.
+uint32_t rn_opt_distance(const char *known, const char *typed);
+// The nearest key by that distance, for "did you mean"; NULL if nothing is near.
 const char *rn_opt_nearest(const struct rn_opt *rows, size_t count, const char *key);
 // The value as it would stand in the file ("10s", "64M", "[a, b]"); secrets print as "(secret)".
 void rn_opt_print(const struct rn_opt *row, const void *base, struct rn_buf *out);

@@ -491,21 +491,24 @@ static const char *last_part(const char *key)
     return dot ? dot + 1 : key;
 }
 
+uint32_t rn_opt_distance(const char *known, const char *typed)
+{
+    size_t len = strlen(typed);
+    if (len > NEAREST_MAX || strlen(known) > NEAREST_MAX)
+        return UINT32_MAX;
+    unsigned most = len < 6 ? 1 : 3; // further away is another word
+    unsigned d = distance(known, typed);
+    if (d > 1 && strcmp(last_part(known), last_part(typed)) == 0)
+        d = 1;
+    return d <= most ? d : UINT32_MAX;
+}
+
 const char *rn_opt_nearest(const struct rn_opt *rows, size_t count, const char *key)
 {
-    size_t len = strlen(key);
-    if (len > NEAREST_MAX)
-        return NULL;
     const char *best = NULL;
-    unsigned nearest = len < 6 ? 2 : 4; // further away is not a typing error
+    uint32_t nearest = UINT32_MAX;
     for (size_t i = 0; i < count; i++) {
-        if (strlen(rows[i].key) > NEAREST_MAX)
-            continue;
-        // The right name in the wrong place counts as one error.
-        unsigned d = strcmp(last_part(rows[i].key), last_part(key)) == 0 ? 1 : UINT32_MAX;
-        unsigned whole = distance(rows[i].key, key);
-        if (whole < d)
-            d = whole;
+        uint32_t d = rn_opt_distance(rows[i].key, key);
         if (d < nearest) {
             nearest = d;
             best = rows[i].key;
