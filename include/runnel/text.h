@@ -14,6 +14,7 @@
 // Shortest decimal form of a finite double that reads back to the same bits.
 void rn_text_double(struct rn_buf *out, double value);
 void rn_text_json_string(struct rn_buf *out, struct rn_span text); // quoted; bad UTF-8 as U+FFFD
+// RN_FLOAT: with a point or an exponent; not finite: null.
 void rn_text_json_value(struct rn_buf *out, const struct rn_value *value);
 
 // How unsigned integers are written: InfluxDB 1.x (without uint support) takes only `i`.
@@ -27,15 +28,22 @@ struct rn_lp_conf {
     uint64_t *skipped;             // may be NULL: values that line protocol cannot carry
 };
 // One point (all fields of one series at one tick) as a line with a nanosecond timestamp and "\n".
-// Tag values and names: commas, spaces, equals signs escaped; newlines, control characters and
-// trailing backslashes replaced so that no line can be broken or forged; empty tags left out.
-// Returns the number of values written (0: nothing written).
+// Commas, spaces and equals signs in names and tag values are escaped. What has no safe form is
+// shown by a look-alike, so that no line can be broken or forged in any database: control characters
+// by their pictures (U+2400 and on), a backslash before a separator or at the end by U+FF3C, a
+// leading # of a measurement by U+FF03, bytes that are not UTF-8 by U+FFFD. Empty tags are left out.
+// Text values are quoted; they keep tabs, other control characters are shown by their pictures.
+// Returns the number of values written (0: nothing written). A line that does not fit the buffer is
+// left out whole; the buffer is failed then.
 uint32_t rn_lp_point(struct rn_buf *out, const struct rn_schema *schema, const struct rn_grid *grid,
                      uint32_t group, uint32_t series, uint32_t tick, const struct rn_lp_conf *conf);
 // All points of a grid, tick by tick. Returns the number of values written.
 uint64_t rn_lp_grid(struct rn_buf *out, const struct rn_schema *schema, const struct rn_grid *grid,
                     const struct rn_lp_conf *conf);
-// The same points as JSON lines: {"measurement":..,"tags":{..},"fields":{..},"time_ns":..}.
+// The same points as JSON lines, nothing replaced but bytes that are not UTF-8:
+// {"device":..,"measurement":..,"tags":{..},"fields":{..},"time_ns":..}; no device if dev is empty.
+// A float always has a point or an exponent, an integer never. Points whose time does not fit in
+// 64 bits of nanoseconds are left out.
 uint64_t rn_json_grid(struct rn_buf *out, const struct rn_schema *schema,
                       const struct rn_grid *grid, struct rn_span dev);
 
@@ -50,7 +58,11 @@ struct rn_lp_line {
     bool has_time;
     int64_t time_ns;
 };
-// line: without its newline, changed in place. RN_ENOENT for an empty line or a comment.
+// Grammar of InfluxDB 1.8, plus `u` for unsigned integers. A backslash escapes a comma, equals sign
+// or space in a name (in a measurement a comma or space), a quote or backslash in a text; any other
+// backslash is itself. line: without its newline, changed in place. RN_ENOENT for an empty line or a
+// comment, RN_EFORMAT, RN_ELIMIT for too many tags or fields. Names and texts are not checked
+// otherwise: see rn_name_valid.
 RN_MUST_CHECK int rn_lp_parse(char *line, size_t len, struct rn_lp_line *out, struct rn_err *err);
 
 #endif
