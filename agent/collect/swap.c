@@ -52,13 +52,13 @@ static int report_areas(const struct collect_env *env, struct point *p, struct r
     return 0;
 }
 
-static int report_traffic(const struct collect_env *env, struct point *p, struct rn_err *err)
+// Not reported where the kernel does not count it.
+static void report_traffic(const struct collect_env *env, struct point *p)
 {
     struct rn_span text;
     struct named_counter counters[] = {{.name = "pswpin"}, {.name = "pswpout"}};
-    int code = collect_read(env, env->procfs, "vmstat", &text, err);
-    if (code < 0)
-        return code;
+    if (collect_read(env, env->procfs, "vmstat", &text, NULL) < 0)
+        return;
     named_counters(text, counters, 2);
     uint64_t pages = env->page_bytes > PAGE ? (uint64_t)env->page_bytes / PAGE : 1;
     for (int i = 0; i < 2; i++) {
@@ -66,7 +66,6 @@ static int report_traffic(const struct collect_env *env, struct point *p, struct
         if (counters[i].found && !__builtin_mul_overflow(counters[i].value, pages, &value))
             point_uint(p, &fields[IN + i], value);
     }
-    return 0;
 }
 
 static int sample(void *state, const void *conf, const struct collect_env *env, int64_t boot_ms,
@@ -78,9 +77,9 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     int code = report_areas(env, &p, err);
     if (code < 0)
         return code;
-    code = report_traffic(env, &p, err);
+    report_traffic(env, &p);
     point_report(&p, "swap", out);
-    return code;
+    return 0;
 }
 
 const struct rn_collector collect_swap = {

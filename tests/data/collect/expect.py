@@ -304,7 +304,7 @@ def of_machine():
     yield from net("/proc", "/sys")
     yield from kernel(text("/proc/stat"), text("/proc/vmstat"),
                       text("/proc/sys/kernel/random/entropy_avail"))
-    yield from processes("/proc")
+    yield from system("/proc", "/sys", "/nonexistent")
 
 
 if __name__ == "__main__":
