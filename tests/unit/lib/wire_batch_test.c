@@ -75,8 +75,8 @@ static void a_cell_that_does_not_fit_its_field_is_not_encoded(void **state)
         double literal; // or, if zero:
         int64_t integer;
     } cases[] = {
-        {0, 0, 1.5, 0}, {2, 0, NAN, 0}, {2, 0, INFINITY, 0},        {3, 0, 0, 2},
-        {3, 0, 0, -1},  {4, 0, 0, 1},   {5, 1, 0, 1 /* not due */}, {5, 0, 0, INT64_MAX},
+        {0, 0, 1.5, 0}, {2, 0, (double)NAN, 0}, {2, 0, (double)INFINITY, 0}, {3, 0, 0, 2},
+        {3, 0, 0, -1},  {4, 0, 0, 1},           {5, 1, 0, 1 /* not due */},  {5, 0, 0, INT64_MAX},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rn_grid grid = make_grid(2);

@@ -94,7 +94,7 @@ static void writes_floats_as_the_shortest_that_keeps_the_value(void **state)
         {0.00006103515625, "f90400"},
         {-4.0, "f9c400"},
         {-4.1, "fbc010666666666666"},
-        {INFINITY, "fb7ff0000000000000"},
+        {(double)INFINITY, "fb7ff0000000000000"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rn_buf out = fresh();
