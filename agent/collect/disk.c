@@ -85,6 +85,8 @@ static void cut_dev(char *device)
 {
     for (char *at; (at = strstr(device, "/dev/"));)
         memmove(at, at + 5, strlen(at + 5) + 1);
+    if (!device[0])
+        strcpy(device, "none");
 }
 
 static const char *mode_of(struct rn_span mount_options, struct rn_span super_options)

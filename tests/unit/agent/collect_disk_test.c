@@ -99,7 +99,7 @@ static int full_statvfs(const char *path, struct statvfs *out)
 #define TABLE                                                                                      \
     "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:1 / /t rw - tmpfs tmpfs rw\n"                       \
     "3 1 0:2 / /n rw - nfs server:/x rw\n4 1 0:3 / /auto rw - autofs a rw\n"                       \
-    "5 1 0:4 / /gone rw - ext4 /dev/sdb1 rw\n"
+    "5 1 0:4 / /gone rw - ext4 /dev/sdb1 rw\n6 1 0:2 / /n2 rw - nfs /dev/ rw\n"
 
 static int count_with(struct fixture *f, void (*set)(struct disk_conf *))
 {
@@ -142,7 +142,8 @@ static void the_options_choose_filesystems(void **state)
                         "disk,device=sda1,fstype=ext4,mode=rw,path=/ total=40960i,free=20480i,"
                         "used=20480i,used_percent=50.00,inodes_total=0i,inodes_free=0i,"
                         "inodes_used=0i,inodes_used_percent=0.00\n");
-    assert_int_equal(count_with(&f, set_network), 2);
+    assert_int_equal(count_with(&f, set_network), 3);
+    assert_non_null(fixture_value(&f, "disk,device=none,fstype=nfs,mode=rw,path=/n2", "total"));
     assert_non_null(fixture_value(&f, "disk,device=server:/x,fstype=nfs,mode=rw,path=/n", "total"));
     assert_int_equal(count_with(&f, set_no_ignored), 2);
     assert_non_null(fixture_value(&f, "disk,device=tmpfs,fstype=tmpfs,mode=rw,path=/t", "total"));
