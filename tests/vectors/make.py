@@ -61,6 +61,8 @@ BATCHES = {
     "minimal-flat": (2, 1, columns.times_of(SCHEMAS["minimal"], T0, 6), [[57] * 6]),
     "minimal-empty": (3, 2, [T0], [[None]]),
     "minimal-rise": (MAX, 300, columns.times_of(SCHEMAS["minimal"], T0, 3), [[57, 64, 40]]),
+    "minimal-worked": (7, 2, columns.times_of(SCHEMAS["minimal"], T0, 6),
+                       [[57, 64, None, 40, 40, literal(0.125)]]),
     "vitals-full": (17, 0, columns.times_of(SCHEMAS["vitals"], T0, 6),
                     [[1234, 1250, 1250, 900, 901, 7000], [8766, 8750, 8750, 9100, 9099, 3000],
                      [1000, 1200, 1100, 900, 901, 7000], [9000] * 6,

@@ -1,6 +1,7 @@
 """The vectors of schemas/vectors against cbor2, the CDDL, and a second codec of batch columns."""
 import json
 import pathlib
+import re
 import sys
 
 import cbor2
@@ -93,3 +94,27 @@ def test_the_cddl_checker_tells_right_from_wrong():
 def test_the_cddl_checker_refuses_a_broken_description(text):
     with pytest.raises(SyntaxError):
         cddl.Cddl(text)
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def test_the_example_of_the_protocol_document_is_a_vector():
+    text = (SCHEMAS.parent / "docs" / "PROTOCOL.md").read_text()
+    batch = (make.VECTORS / "batch-minimal-worked.cbor").read_bytes().hex()
+    assert (make.VECTORS / "schema-minimal.cbor").read_bytes().hex() in text
+    assert f"`{batch}`" in text
+    lines = text.split("89             array of 9")[1].split("```")[0].splitlines()
+    spelled = "89" + "".join(re.match(r" *((?:[0-9a-f]{2})+(?: (?:[0-9a-f]{2})+)*)(?:  |$)", line)[1]
+                             for line in lines if line).replace(" ", "")
+    assert spelled == batch
+    body = bytes.fromhex(batch)[8:]
+    crc = crc32c(body)
+    assert f"CRC-32C is {crc:08x}" in text
+    assert f"[7, 1, {crc32c(crc.to_bytes(4, 'big')):#010x}]" in text
