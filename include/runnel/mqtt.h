@@ -3,7 +3,11 @@
 // loop's thread; Paho's threads only post to it through bounded queues.
 //
 // One rn_mqtt is one client. It reconnects by itself until it is stopped: full-jitter backoff over
-// several addresses, a new will for each attempt, TLS and mutual TLS, WebSockets, HTTP proxy.
+// several addresses, a new will for each attempt, TLS and mutual TLS, WebSockets, HTTP proxy. It is
+// MQTT 5 with clean start and without a session: what must survive belongs to the caller.
+//
+// http_proxy and https_proxy are removed from the process's environment unless a proxy is
+// configured: Paho would use them, and TLS connects through them never succeed.
 #ifndef RUNNEL_MQTT_H
 #define RUNNEL_MQTT_H
 
@@ -24,13 +28,13 @@ struct rn_mqtt_conf {
     bool insecure;                // do not check the server's name (tests, first steps)
     const char *proxy;            // "host:port" of an HTTP CONNECT proxy, or NULL
     int64_t keepalive_ms;         // 1 s .. 600 s
-    int64_t connect_timeout_ms;
+    int64_t connect_timeout_ms; // of one attempt; less than 2 s counts as 2 s
     int64_t backoff_min_ms, backoff_max_ms; // full jitter: U(0, min(max, min * 2^failures))
     int64_t first_reconnect_ms;   // U(0, this) after a healthy session
     uint64_t seed;                // of the jitter
     uint32_t max_inflight;        // QoS 1 of ours; stays below the broker's Receive Maximum
     uint32_t max_queue_items;     // incoming messages not yet taken by the loop
-    uint32_t max_queue_bytes;
+    uint32_t max_queue_bytes; // the same in bytes; outgoing messages not yet sent have as much
 };
 
 struct rn_mqtt_message {
@@ -41,13 +45,15 @@ struct rn_mqtt_message {
     bool retained;
 };
 
+// Callbacks may call everything below except rn_mqtt_free (done() of rn_mqtt_stop may).
 struct rn_mqtt_handler {
     void *arg;
-    // Called before each attempt: writes the will (topic terminated, payload). False: no will.
+    // Called before each attempt: writes the will (topic terminated, payload, at most 16 kB); it is
+    // registered with QoS 1, retained. False: no will.
     bool (*will)(void *arg, char topic[128], struct rn_buf *payload);
     // Connected; subscriptions made by rn_mqtt_subscribe are already sent again.
     void (*connected)(void *arg, const char *address, uint32_t receive_maximum);
-    // Connection lost or attempt failed. reason is a sentence for the log. was_connected tells
+    // Connection lost or attempt failed; called after published() for all that was open. reason is a sentence for the log. was_connected tells
     // which; retry_ms is when the next attempt is made.
     void (*disconnected)(void *arg, bool was_connected, const char *address, const char *reason,
                          int64_t retry_ms);
@@ -77,9 +83,11 @@ RN_MUST_CHECK int rn_mqtt_publish(struct rn_mqtt *mqtt, const char *topic, struc
                                   int qos, bool retained, uint64_t token);
 bool rn_mqtt_connected(const struct rn_mqtt *mqtt);
 // Sends DISCONNECT (the broker drops the will) after what was published has been handed over,
-// waits at most timeout_ms, then calls done on the loop. No reconnect afterwards.
+// waits at most timeout_ms, then calls done (may be NULL) on the loop. No reconnect afterwards.
 void rn_mqtt_stop(struct rn_mqtt *mqtt, int64_t timeout_ms, rn_loop_cb *done, void *arg);
-void rn_mqtt_free(struct rn_mqtt *mqtt); // also without stop: closes as it is
+// Also without stop: closes as it is, which sends DISCONNECT if the connection takes it. The last
+// one of a process ends Paho's threads, which may take a second.
+void rn_mqtt_free(struct rn_mqtt *mqtt);
 
 struct rn_mqtt_stats {
     uint64_t connects, failures, messages_in, bytes_in, messages_out, bytes_out;

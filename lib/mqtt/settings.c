@@ -7,6 +7,9 @@
 
 // A session shorter than this many smallest backoffs (at most HEALTHY_MOST_MS) counts as a failure.
 enum { HEALTHY_BACKOFFS = 10, HEALTHY_MOST_MS = 10000 };
+// Paho looks at a connection in progress only once a second: below this, attempts would never
+// succeed.
+enum { CONNECT_TIMEOUT_LEAST_MS = 2000 };
 enum { MS_MAX = 24 * 3600 * 1000, INFLIGHT_MAX = 1000, QUEUE_ITEMS_MAX = 1000000 };
 
 // NULL stays NULL; an empty text means "none" as well.
@@ -98,7 +101,9 @@ static void copy_numbers(struct rn_mqtt_settings *out, const struct rn_mqtt_conf
 {
     out->insecure = conf->insecure;
     out->keepalive_ms = conf->keepalive_ms;
-    out->connect_timeout_ms = conf->connect_timeout_ms;
+    out->connect_timeout_ms = conf->connect_timeout_ms > CONNECT_TIMEOUT_LEAST_MS
+                                  ? conf->connect_timeout_ms
+                                  : CONNECT_TIMEOUT_LEAST_MS;
     out->backoff_min_ms = conf->backoff_min_ms;
     out->backoff_max_ms = conf->backoff_max_ms;
     out->first_reconnect_ms = conf->first_reconnect_ms;

@@ -17,11 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ADDRESSES_MAX = 8, LINE_MAX_BYTES = 8192, FLOOD_SIZE_MAX = 4096 };
+enum { ADDRESSES_MAX = 8, CLIENTS_MAX = 64, LINE_MAX_BYTES = 8192, FLOOD_SIZE_MAX = 4096 };
 
 struct driver {
     struct rn_loop *loop;
-    struct rn_mqtt *mqtt;
+    struct rn_mqtt *mqtt, *more[CLIENTS_MAX];
+    uint32_t clients;
     struct rn_fd *input;
     struct rn_mqtt_conf conf;
     const char *addresses[ADDRESSES_MAX];
@@ -283,6 +284,7 @@ static void set_option(struct driver *d, const char *key, char *value)
         {"max", NULL, &c->backoff_max_ms, NULL},
         {"first", NULL, &c->first_reconnect_ms, NULL},
         {"inflight", NULL, NULL, &c->max_inflight},
+        {"clients", NULL, NULL, &d->clients},
         {"items", NULL, NULL, &c->max_queue_items},
         {"bytes", NULL, NULL, &c->max_queue_bytes},
     };
@@ -307,6 +309,21 @@ static void set_option(struct driver *d, const char *key, char *value)
         printf("unknown option %s\n", key);
 }
 
+static int start_more(struct driver *d, const struct rn_mqtt_handler *handler, struct rn_err *err)
+{
+    struct rn_mqtt_conf conf = d->conf;
+    for (uint32_t i = 0; i < d->clients && i < CLIENTS_MAX; i++) {
+        char id[64];
+        snprintf(id, sizeof id, "%s-%u", d->conf.client_id, i);
+        conf.client_id = id;
+        conf.seed++;
+        if (rn_mqtt_new(&d->more[i], d->loop, &conf, handler, err))
+            return 1;
+        rn_mqtt_start(d->more[i]);
+    }
+    return 0;
+}
+
 static int start(struct driver *d)
 {
     struct rn_err err = {0};
@@ -320,6 +337,7 @@ static int start(struct driver *d)
         .subscribed = on_subscribed,
     };
     if (rn_loop_new(&d->loop, &err) || rn_mqtt_new(&d->mqtt, d->loop, &d->conf, &handler, &err) ||
+        start_more(d, &handler, &err) ||
         rn_fd_new(&d->input, d->loop, STDIN_FILENO, on_input, d, &err)) {
         printf("error %s\n", err.text);
         return 1;
@@ -358,6 +376,8 @@ int main(int argc, char **argv)
     if (rc == 0)
         rn_loop_run(d->loop);
     rn_mqtt_free(d->mqtt);
+    for (uint32_t i = 0; i < CLIENTS_MAX; i++)
+        rn_mqtt_free(d->more[i]);
     rn_fd_free(d->input);
     rn_loop_free(d->loop);
     return rc;
