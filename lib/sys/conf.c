@@ -38,8 +38,9 @@ struct reader {
     size_t key_len;
     size_t key_line, key_column;
     struct rn_map seen; // dotted key -> line, to refuse what stands there twice
-    struct rn_buf text; // the current scalar, expanded
-    bool nothing;       // the current scalar is an unquoted empty one ("key:")
+    struct rn_buf text; // the current scalar, expanded, over storage
+    char storage[SCALAR_MAX + 1];
+    bool nothing; // the current scalar is an unquoted empty one ("key:")
     struct handler handler;
     struct rn_err *err; // never NULL
 };
@@ -341,7 +342,7 @@ static int read_file(const char *path, struct handler handler, struct rn_err *er
     }
     // The file is the administrator's own, so nobody chooses its keys to collide.
     rn_map_init(&reader.seen, KEYS_MAX, 0);
-    rn_buf_init(&reader.text, SCALAR_MAX);
+    rn_buf_init_fixed(&reader.text, reader.storage, sizeof reader.storage);
     yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
     const uint8_t *bytes = content.len ? content.data : (const uint8_t *)"";
     yaml_parser_set_input_string(&reader.parser, bytes, content.len);
@@ -349,7 +350,6 @@ static int read_file(const char *path, struct handler handler, struct rn_err *er
     yaml_event_delete(&reader.event);
     yaml_parser_delete(&reader.parser);
     rn_map_release(&reader.seen);
-    rn_buf_release(&reader.text);
     rn_buf_release(&content);
     return rc;
 }

@@ -78,17 +78,22 @@ static const struct cause causes[] = {
     {SQLITE_TOOBIG, 0, RN_ELIMIT, "the value is too large"},
 };
 
-static int fail_sqlite(struct rn_err *err, struct rn_db *db, int rc)
+static int fail_cause(struct rn_err *err, const struct rn_db *db, int primary, int number,
+                      const char *words)
 {
-    int number = sqlite3_system_errno(db->handle);
     for (size_t i = 0; i < sizeof causes / sizeof causes[0]; i++) {
         const struct cause *cause = &causes[i];
-        if (cause->primary != (rc & 0xff) || (cause->number && cause->number != number))
-            continue;
-        return rn_fail(err, cause->code, "database %s: %s (%s)", db->shown, cause->advice,
-                       sqlite3_errmsg(db->handle));
+        if (cause->primary == primary && (cause->number == 0 || cause->number == number))
+            return rn_fail(err, cause->code, "database %s: %s (%s)", db->shown, cause->advice,
+                           words);
     }
-    return rn_fail(err, RN_EINVAL, "database %s: %s", db->shown, sqlite3_errmsg(db->handle));
+    return rn_fail(err, RN_EINVAL, "database %s: %s", db->shown, words);
+}
+
+static int fail_sqlite(struct rn_err *err, const struct rn_db *db, int rc)
+{
+    int number = sqlite3_system_errno(db->handle);
+    return fail_cause(err, db, rc & 0xff, number, sqlite3_errmsg(db->handle));
 }
 
 // --- opening --------------------------------------------------------------------------------
@@ -126,11 +131,18 @@ static int or_default(int value, int otherwise)
 }
 
 // Makes the file, so that it is private from its first byte; WAL and shared memory take its mode.
-static void create_private(const char *path)
+// SQLite would hide the reason of a failure: it tries again for reading only, and tells of that.
+// A file that is there is not opened: the close would drop the locks of this process's other
+// connections to it.
+static int create_private(const struct rn_db *db, const char *path, struct rn_err *err)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (fd >= 0) // if not, SQLite will say why
-        close(fd);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd < 0 && errno == EEXIST)
+        return RN_OK;
+    if (fd < 0)
+        return fail_cause(err, db, SQLITE_CANTOPEN, errno, strerror(errno));
+    close(fd);
+    return RN_OK;
 }
 
 static int set_pragmas(struct rn_db *db, const struct rn_db_conf *conf, struct rn_err *err)
@@ -158,7 +170,11 @@ static int start_wal(struct rn_db *db, const struct rn_db_conf *conf, struct rn_
     int failed = rn_db_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", err);
     if (failed < 0)
         return failed;
-    if (rn_db_int(db, "SELECT journal_mode='wal' FROM pragma_journal_mode", 0) != 1)
+    int64_t is_wal;
+    rc = scalar(db, "SELECT journal_mode='wal' FROM pragma_journal_mode", 0, &is_wal);
+    if (rc != SQLITE_ROW)
+        return fail_sqlite(err, db, rc);
+    if (!is_wal)
         return rn_fail(err, RN_EIO, "database %s: its file system does not support WAL", db->shown);
     char sql[256];
     int pages = or_default(conf->wal_pages, WAL_PAGES);
@@ -174,8 +190,9 @@ static int start_wal(struct rn_db *db, const struct rn_db_conf *conf, struct rn_
 static int open_file(struct rn_db *db, const struct rn_db_conf *conf, struct rn_err *err)
 {
     int flags = conf->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    if (!conf->read_only)
-        create_private(conf->path);
+    int failed = conf->read_only ? RN_OK : create_private(db, conf->path, err);
+    if (failed < 0)
+        return failed;
     int rc = sqlite3_open_v2(conf->path, &db->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (!db->handle)
         return rn_fail(err, RN_ENOMEM, "no memory to open %s", db->shown);
@@ -183,7 +200,7 @@ static int open_file(struct rn_db *db, const struct rn_db_conf *conf, struct rn_
         return fail_sqlite(err, db, rc);
     sqlite3_extended_result_codes(db->handle, 1);
     sqlite3_busy_timeout(db->handle, BUSY_MS);
-    int failed = set_pragmas(db, conf, err);
+    failed = set_pragmas(db, conf, err);
     return failed < 0 ? failed : start_wal(db, conf, err);
 }
 

@@ -32,10 +32,12 @@ static int read_all(int fd, const char *path, struct rn_buf *out, struct rn_err 
             return rn_fail_errno(err, "read %s", path);
         if (got == 0)
             return RN_OK;
-        rn_buf_append(out, chunk, (size_t)got);
-        if (!rn_buf_ok(out))
+        if ((size_t)got > out->max - out->len)
             return rn_fail(err, RN_ELIMIT, "%s is larger than the %zu bytes allowed", path,
                            out->max);
+        rn_buf_append(out, chunk, (size_t)got);
+        if (!rn_buf_ok(out))
+            return rn_fail(err, RN_ENOMEM, "no memory to read %s", path);
     }
 }
 

@@ -1,0 +1,116 @@
+// See faults.h.
+#include "tests/support/faults.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static struct {
+    pthread_mutex_t lock;
+    unsigned what;
+    long left; // calls until the fault
+    int error;
+    bool fired;
+} armed = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void faults_arm(unsigned what, long nth, int error)
+{
+    pthread_mutex_lock(&armed.lock);
+    armed.what = what;
+    armed.left = nth;
+    armed.error = error;
+    armed.fired = false;
+    pthread_mutex_unlock(&armed.lock);
+}
+
+bool faults_disarm(void)
+{
+    pthread_mutex_lock(&armed.lock);
+    bool fired = armed.fired;
+    armed.what = 0;
+    pthread_mutex_unlock(&armed.lock);
+    return fired;
+}
+
+static bool fails(enum fault kind)
+{
+    pthread_mutex_lock(&armed.lock);
+    bool due = (armed.what & kind) && --armed.left <= 0;
+    bool failing = due && (armed.left == 0 || (armed.what & FAULT_STICKY));
+    if (failing) {
+        armed.fired = true;
+        errno = armed.error;
+    }
+    pthread_mutex_unlock(&armed.lock);
+    return failing;
+}
+
+// --- allocations: the linker's --wrap renames ours to these ---------------------------------
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+char *__real_strdup(const char *text);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__wrap_strdup(const char *text);
+
+void *__wrap_malloc(size_t size)
+{
+    return fails(FAULT_ALLOC) ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails(FAULT_ALLOC) ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fails(FAULT_ALLOC) ? NULL : __real_realloc(old, size);
+}
+
+char *__wrap_strdup(const char *text)
+{
+    return fails(FAULT_ALLOC) ? NULL : __real_strdup(text);
+}
+
+// --- writes and syncs: defined here, they are found before the C library's -------------------
+
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+    return fails(FAULT_WRITE) ? -1 : syscall(SYS_write, fd, bytes, len);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
+{
+    return fails(FAULT_WRITE) ? -1 : syscall(SYS_pwrite64, fd, bytes, len, at);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at)
+{
+    return fails(FAULT_WRITE) ? -1 : syscall(SYS_pwrite64, fd, bytes, len, at);
+}
+
+int ftruncate(int fd, off_t len)
+{
+    return fails(FAULT_WRITE) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+int ftruncate64(int fd, off64_t len)
+{
+    return fails(FAULT_WRITE) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+int fsync(int fd)
+{
+    return fails(FAULT_SYNC) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+    return fails(FAULT_SYNC) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
