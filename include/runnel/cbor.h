@@ -1,10 +1,10 @@
 // CBOR (RFC 8949): deterministic encoding, and a pull decoder with hard caps over libcbor's
 // streaming API. Neither allocates. The only file that includes libcbor is lib/wire/cbor.c.
 //
-// Written: core deterministic encoding (RFC 8949, 4.2.1): shortest heads, definite lengths, map keys
-// ascending (the callers write them so; rn_cbor_map asserts nothing), shortest float that keeps the
-// value. Accepted: definite lengths only, depth <= 8, items <= bytes left, strings <= the caller's
-// maximum; tags only where the caller asks. Anything else is RN_EFORMAT.
+// Written: core deterministic encoding (RFC 8949, 4.2.1): shortest heads, definite lengths, map
+// keys ascending (the callers write them so; rn_cbor_put_map asserts nothing), shortest float that
+// keeps the value. Accepted: definite lengths only, depth <= 8, items <= bytes left, strings <= the
+// caller's maximum; tags only where the caller asks. Anything else is RN_EFORMAT.
 #ifndef RUNNEL_CBOR_H
 #define RUNNEL_CBOR_H
 
@@ -66,7 +66,8 @@ int rn_cbor_fail(struct rn_cbor_in *in, int code, const char *words);
 RN_MUST_CHECK int rn_cbor_get_uint(struct rn_cbor_in *in, uint64_t max, uint64_t *value);
 RN_MUST_CHECK int rn_cbor_get_int(struct rn_cbor_in *in, int64_t *value);
 RN_MUST_CHECK int rn_cbor_get_bytes(struct rn_cbor_in *in, size_t max, struct rn_span *bytes);
-RN_MUST_CHECK int rn_cbor_get_text(struct rn_cbor_in *in, size_t max, struct rn_span *text); // UTF-8
+RN_MUST_CHECK int rn_cbor_get_text(struct rn_cbor_in *in, size_t max,
+                                   struct rn_span *text); // UTF-8
 RN_MUST_CHECK int rn_cbor_get_bool(struct rn_cbor_in *in, bool *value);
 RN_MUST_CHECK int rn_cbor_get_array(struct rn_cbor_in *in, uint64_t max, uint64_t *items);
 RN_MUST_CHECK int rn_cbor_get_map(struct rn_cbor_in *in, uint64_t max, uint64_t *pairs);

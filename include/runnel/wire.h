@@ -14,9 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RN_DEV_MAX      32 // bytes of a device name
-#define RN_ID_MAX       0x7fffffffffffffffULL
-#define RN_MESSAGE_MAX  262144
+#define RN_DEV_MAX     32 // bytes of a device name
+#define RN_ID_MAX      0x7fffffffffffffffULL
+#define RN_MESSAGE_MAX 262144
 
 // ---- topics -------------------------------------------------------------------------------------
 enum rn_topic {
@@ -61,7 +61,7 @@ RN_MUST_CHECK int rn_schema_encode(const struct rn_schema *schema, struct rn_buf
 RN_MUST_CHECK int rn_schema_decode(struct rn_span bytes, struct rn_schema *schema, void *storage,
                                    size_t size, struct rn_err *err);
 
-// ---- key message (k): binds a small local id to the hash of an object, may carry the object ---------
+// ---- key message (k): binds a small local id to the hash of an object, may carry the object -----
 enum rn_object { RN_OBJECT_SCHEMA = 1, RN_OBJECT_HINTS = 2, RN_OBJECT_BASE = 3 };
 struct rn_key_msg {
     uint64_t install;
@@ -69,7 +69,7 @@ struct rn_key_msg {
     uint32_t id;                 // local to (dev, install); 0..65535
     uint8_t hash[RN_HASH_BYTES]; // SHA-256 of the object
     bool has_object;
-    struct rn_span object;       // at most RN_SCHEMA_MAX_BYTES, not empty
+    struct rn_span object; // at most RN_SCHEMA_MAX_BYTES, not empty
 };
 RN_MUST_CHECK int rn_key_encode(const struct rn_key_msg *msg, struct rn_buf *out);
 RN_MUST_CHECK int rn_key_decode(struct rn_span bytes, struct rn_key_msg *msg, struct rn_err *err);
@@ -80,15 +80,15 @@ RN_MUST_CHECK int rn_key_decode(struct rn_span bytes, struct rn_key_msg *msg, st
 // transmission, and the body (everything after `low`), which never does. CRCs of batches in
 // acknowledgements are CRC-32C of the body.
 struct rn_batch_head {
-    uint32_t tag;  // low 32 bits of install
-    uint64_t seq;  // 1..RN_ID_MAX
-    uint64_t low;  // seq - lowest seq still pending; <= seq
+    uint32_t tag; // low 32 bits of install
+    uint64_t seq; // 1..RN_ID_MAX
+    uint64_t low; // seq - lowest seq still pending; <= seq
 };
 struct rn_batch_info {
     uint32_t schema_id;
-    int64_t t0;   // time of the first tick in the schema's units since 1970
-    uint32_t n;   // ticks
-    uint32_t enc; // 0, 1, 2
+    int64_t t0;             // time of the first tick in the schema's units since 1970
+    uint32_t n;             // ticks
+    uint32_t enc;           // 0, 1, 2
     struct rn_span columns; // the encoded columns item, borrowed
 };
 void rn_batch_put_head(struct rn_buf *out, const struct rn_batch_head *head);
@@ -112,7 +112,7 @@ RN_MUST_CHECK int rn_batch_decode(const struct rn_schema *schema, const struct r
                                   struct rn_grid *grid, void *storage, size_t size,
                                   struct rn_err *err);
 
-// ---- status (s): birth, will, stop ------------------------------------------------------------------
+// ---- status (s): birth, will, stop --------------------------------------------------------------
 enum rn_presence { RN_PRESENCE_WILL = 0, RN_PRESENCE_ONLINE = 1, RN_PRESENCE_STOPPED = 2 };
 // Every sample in exactly one of pending, delivered, evicted, thinned, refused, lost.
 struct rn_ledger {
@@ -121,29 +121,29 @@ struct rn_ledger {
     uint64_t pending;   // in the buffer and the journal
     uint64_t evicted;   // dropped because the buffer was full or too old
     uint64_t thinned;
-    uint64_t refused;   // dead-lettered by the bridge
-    uint64_t lost;      // salvage could not read them
+    uint64_t refused; // dead-lettered by the bridge
+    uint64_t lost;    // salvage could not read them
 };
 struct rn_status {
     enum rn_presence presence;
-    uint64_t install, epoch, n; // n counts the statuses of one epoch; the will is n = 0
-    uint64_t time_ms;           // wall clock, 0: not trusted
-    uint64_t interval_ms;       // a batch is due at least this often; 0: not said
-    uint64_t next_seq;          // the next batch's
-    uint64_t fingerprint;       // 63 bits of the machine fingerprint, 0: none
-    uint64_t config_revision;   // running; 0: none
+    uint64_t install, epoch, n;         // n counts the statuses of one epoch; the will is n = 0
+    uint64_t time_ms;                   // wall clock, 0: not trusted
+    uint64_t interval_ms;               // a batch is due at least this often; 0: not said
+    uint64_t next_seq;                  // the next batch's
+    uint64_t fingerprint;               // 63 bits of the machine fingerprint, 0: none
+    uint64_t config_revision;           // running; 0: none
     uint8_t config_hash[RN_HASH_BYTES]; // of the running remote configuration; zero: none
     bool has_ledger;
-    struct rn_ledger ledger;    // birth, update and stop; not in the will
-    struct rn_span version;     // of the agent
-    struct rn_span reason;      // why it was away or stops: "start", "reconnect: ...", "SIGTERM"
-    uint64_t away_ms;           // how long there was no connection before this birth
+    struct rn_ledger ledger; // birth, update and stop; not in the will
+    struct rn_span version;  // of the agent
+    struct rn_span reason;   // why it was away or stops: "start", "reconnect: ...", "SIGTERM"
+    uint64_t away_ms;        // how long there was no connection before this birth
 };
 RN_MUST_CHECK int rn_status_encode(const struct rn_status *status, struct rn_buf *out);
 RN_MUST_CHECK int rn_status_decode(struct rn_span bytes, struct rn_status *status,
                                    struct rn_err *err);
 
-// ---- acknowledgement (a): everything the bridge tells a device about its data -----------------------
+// ---- acknowledgement (a): everything the bridge tells a device about its data -------------------
 #define RN_ACK_MAX 64 // ranges of each sort in one message
 struct rn_ack_durable {
     uint64_t first, last;
@@ -151,10 +151,10 @@ struct rn_ack_durable {
 };
 enum rn_refusal { // reasons; fixed numbers of the protocol
     RN_REFUSED_MALFORMED = 1,
-    RN_REFUSED_SCHEMA = 2,     // columns do not fit the schema
-    RN_REFUSED_ENCODING = 3,   // encoding not known here: encode anew
+    RN_REFUSED_SCHEMA = 2,   // columns do not fit the schema
+    RN_REFUSED_ENCODING = 3, // encoding not known here: encode anew
     RN_REFUSED_TOO_LARGE = 4,
-    RN_REFUSED_TIME = 5,       // whole batch outside the time window
+    RN_REFUSED_TIME = 5, // whole batch outside the time window
 };
 struct rn_ack_refused {
     uint64_t first, last;
@@ -166,10 +166,10 @@ struct rn_ack_need {
     bool object; // false: the binding (id -> hash) is missing; true: the object itself
 };
 struct rn_hello {
-    uint64_t install;     // whose birth is answered
-    uint64_t epoch;       // of that birth
-    uint64_t max_seq;     // highest seen of this install; 0: none
-    uint64_t max_epoch;   // highest epoch seen of this install
+    uint64_t install;         // whose birth is answered
+    uint64_t epoch;           // of that birth
+    uint64_t max_seq;         // highest seen of this install; 0: none
+    uint64_t max_epoch;       // highest epoch seen of this install
     uint64_t config_revision; // desired; 0: none
     uint8_t config_hash[RN_HASH_BYTES];
     uint64_t fleet;       // devices that share this bridge: scales the reconnect jitter
@@ -192,15 +192,15 @@ struct rn_ack {
     uint32_t nneed;
     struct rn_range conflict[RN_ACK_MAX];
     uint32_t nconflict;
-    uint32_t window;   // 0: not said
-    uint32_t hold_ms;  // send nothing for so long; 0: not held
+    uint32_t window;  // 0: not said
+    uint32_t hold_ms; // send nothing for so long; 0: not held
     bool has_report;
     uint64_t report_n; // the highest report number stored
 };
 RN_MUST_CHECK int rn_ack_encode(const struct rn_ack *ack, struct rn_buf *out);
 RN_MUST_CHECK int rn_ack_decode(struct rn_span bytes, struct rn_ack *ack, struct rn_err *err);
 
-// ---- configuration (c) and its report (r) -------------------------------------------------------------
+// ---- configuration (c) and its report (r) -------------------------------------------------------
 #define RN_CONFIG_MAX_BYTES 16384
 #define RN_CONFIG_MAX_KEYS  256
 struct rn_config_item {
@@ -238,20 +238,20 @@ enum rn_config_state { // fixed numbers of the protocol
 };
 struct rn_report {
     uint64_t install;
-    uint64_t n;            // counts this device's reports
-    uint64_t running;      // revision in force; 0: local files only
+    uint64_t n;       // counts this device's reports
+    uint64_t running; // revision in force; 0: local files only
     uint8_t running_hash[RN_HASH_BYTES];
-    uint64_t offered;      // revision that the state is about
+    uint64_t offered; // revision that the state is about
     uint8_t offered_hash[RN_HASH_BYTES];
     enum rn_config_state state;
-    struct rn_span path;   // of the offending key
+    struct rn_span path; // of the offending key
     struct rn_span reason;
 };
 RN_MUST_CHECK int rn_report_encode(const struct rn_report *report, struct rn_buf *out);
 RN_MUST_CHECK int rn_report_decode(struct rn_span bytes, struct rn_report *report,
                                    struct rn_err *err);
 
-// ---- bridge presence (rn/b/<bridge>) --------------------------------------------------------------
+// ---- bridge presence (rn/b/<bridge>) ------------------------------------------------------------
 struct rn_bridge_status {
     bool online;
     uint64_t log_id, since_ms, fence;
