@@ -46,6 +46,12 @@ uint64_t rn_lp_grid(struct rn_buf *out, const struct rn_schema *schema, const st
 // 64 bits of nanoseconds are left out.
 uint64_t rn_json_grid(struct rn_buf *out, const struct rn_schema *schema,
                       const struct rn_grid *grid, struct rn_span dev);
+// One of these lines, on the terms of rn_lp_point.
+uint32_t rn_json_point(struct rn_buf *out, const struct rn_schema *schema,
+                       const struct rn_grid *grid, uint32_t group, uint32_t series, uint32_t tick,
+                       struct rn_span dev);
+// The schema itself as one JSON object: {"unit_ns":..,"step":..,"columns":..,"groups":[..]}.
+void rn_json_schema(struct rn_buf *out, const struct rn_schema *schema);
 
 // One parsed line. Spans point into `line`, which is unescaped in place.
 #define RN_LP_MAX_FIELDS 256

@@ -2,6 +2,7 @@
 #include <runnel/text.h>
 
 #include "lib/text/chars.h"
+#include "lib/text/place.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -95,7 +96,7 @@ void rn_text_json_value(struct rn_buf *out, const struct rn_value *value)
 
 static void put_json_tags(struct rn_buf *out, const struct rn_series *series)
 {
-    rn_buf_text(out, ",\"tags\":{");
+    rn_buf_text(out, "\"tags\":{");
     for (uint32_t i = 0; i < series->ntags; i++) {
         if (i)
             rn_buf_byte(out, ',');
@@ -126,49 +127,96 @@ static uint32_t put_json_fields(struct rn_buf *out, const struct rn_group *group
     return written;
 }
 
-struct json_out {
-    struct rn_buf *out;
-    const struct rn_grid *grid;
-    struct rn_span dev;
-    int64_t time_ns;
-};
-
-static uint32_t put_json_point(const struct json_out *to, const struct rn_group *group,
-                               const struct rn_series *series, uint32_t column, uint32_t tick)
+static uint32_t put_json_point(struct rn_buf *out, const struct rn_schema *schema,
+                               const struct place *at, const struct rn_grid *grid, uint32_t tick,
+                               struct rn_span dev)
 {
-    struct rn_buf *out = to->out;
+    int64_t time_ns;
+    if (__builtin_mul_overflow(grid->times[tick], schema->unit_ns, &time_ns))
+        return 0;
     size_t mark = out->len;
     rn_buf_byte(out, '{');
-    if (to->dev.len) {
+    if (dev.len) {
         rn_buf_text(out, "\"device\":");
-        rn_text_json_string(out, to->dev);
+        rn_text_json_string(out, dev);
         rn_buf_byte(out, ',');
     }
     rn_buf_text(out, "\"measurement\":");
-    rn_text_json_string(out, group->measurement);
-    put_json_tags(out, series);
-    uint32_t written = put_json_fields(out, group, to->grid, column, tick);
-    rn_buf_printf(out, ",\"time_ns\":%" PRId64 "}\n", to->time_ns);
+    rn_text_json_string(out, at->group->measurement);
+    rn_buf_byte(out, ',');
+    put_json_tags(out, at->series);
+    uint32_t written = put_json_fields(out, at->group, grid, at->column, tick);
+    rn_buf_printf(out, ",\"time_ns\":%" PRId64 "}\n", time_ns);
     if (written && rn_buf_ok(out))
         return written;
     out->len = mark;
     return 0;
 }
 
+uint32_t rn_json_point(struct rn_buf *out, const struct rn_schema *schema,
+                       const struct rn_grid *grid, uint32_t group, uint32_t series, uint32_t tick,
+                       struct rn_span dev)
+{
+    struct place at = place_of(schema, group, series);
+    return put_json_point(out, schema, &at, grid, tick, dev);
+}
+
 uint64_t rn_json_grid(struct rn_buf *out, const struct rn_schema *schema,
                       const struct rn_grid *grid, struct rn_span dev)
 {
     uint64_t written = 0;
-    struct json_out to = {.out = out, .grid = grid, .dev = dev};
     for (uint32_t tick = 0; tick < grid->n; tick++) {
-        if (__builtin_mul_overflow(grid->times[tick], schema->unit_ns, &to.time_ns))
-            continue;
-        uint32_t column = 0;
+        struct place at = {0};
         for (uint32_t g = 0; g < schema->ngroups; g++) {
-            const struct rn_group *group = &schema->groups[g];
-            for (uint32_t s = 0; s < group->nseries; s++, column += group->nfields)
-                written += put_json_point(&to, group, &group->series[s], column, tick);
+            at.group = &schema->groups[g];
+            for (uint32_t s = 0; s < at.group->nseries; s++, at.column += at.group->nfields) {
+                at.series = &at.group->series[s];
+                written += put_json_point(out, schema, &at, grid, tick, dev);
+            }
         }
     }
     return written;
+}
+
+static void put_json_field(struct rn_buf *out, const struct rn_field *field)
+{
+    static const char *const types[] = {"int", "uint", "float", "bool", "text"};
+    static const char *const kinds[] = {"gauge", "counter", "state"};
+    rn_buf_text(out, "{\"name\":");
+    rn_text_json_string(out, field->name);
+    rn_buf_printf(out, ",\"type\":\"%s\",\"kind\":\"%s\",\"decimals\":%u,\"mul\":%u,\"unit\":",
+                  types[field->type], kinds[field->kind], field->decimals, field->mul);
+    rn_text_json_string(out, field->unit);
+    rn_buf_byte(out, '}');
+}
+
+static void put_json_group(struct rn_buf *out, const struct rn_group *group)
+{
+    rn_buf_text(out, "{\"measurement\":");
+    rn_text_json_string(out, group->measurement);
+    rn_buf_printf(out, ",\"every\":%u,\"fields\":[", group->every);
+    for (uint32_t f = 0; f < group->nfields; f++) {
+        if (f)
+            rn_buf_byte(out, ',');
+        put_json_field(out, &group->fields[f]);
+    }
+    rn_buf_text(out, "],\"series\":[");
+    for (uint32_t s = 0; s < group->nseries; s++) {
+        rn_buf_text(out, s ? ",{" : "{");
+        put_json_tags(out, &group->series[s]);
+        rn_buf_byte(out, '}');
+    }
+    rn_buf_text(out, "]}");
+}
+
+void rn_json_schema(struct rn_buf *out, const struct rn_schema *schema)
+{
+    rn_buf_printf(out, "{\"unit_ns\":%" PRIu64 ",\"step\":%" PRIu64 ",\"columns\":%u,\"groups\":[",
+                  schema->unit_ns, schema->step, schema->ncolumns);
+    for (uint32_t g = 0; g < schema->ngroups; g++) {
+        if (g)
+            rn_buf_byte(out, ',');
+        put_json_group(out, &schema->groups[g]);
+    }
+    rn_buf_text(out, "]}");
 }

@@ -5,6 +5,7 @@
 #include <runnel/text.h>
 
 #include "lib/text/chars.h"
+#include "lib/text/place.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -148,13 +149,6 @@ static bool can_carry(const struct rn_field *field, const struct rn_value *value
     return field->name.len && !too_large;
 }
 
-// A group's series with the column where it begins.
-struct place {
-    const struct rn_group *group;
-    const struct rn_series *series;
-    uint32_t column;
-};
-
 static uint32_t put_fields(struct rn_buf *out, const struct place *at, const struct rn_grid *grid,
                            uint32_t tick, const struct rn_lp_conf *conf, uint64_t *skipped)
 {
@@ -209,11 +203,7 @@ static uint32_t put_point(struct rn_buf *out, const struct rn_schema *schema,
 uint32_t rn_lp_point(struct rn_buf *out, const struct rn_schema *schema, const struct rn_grid *grid,
                      uint32_t group, uint32_t series, uint32_t tick, const struct rn_lp_conf *conf)
 {
-    struct place at = {.group = &schema->groups[group]};
-    at.series = &at.group->series[series];
-    for (uint32_t g = 0; g < group; g++)
-        at.column += schema->groups[g].nfields * schema->groups[g].nseries;
-    at.column += at.group->nfields * series;
+    struct place at = place_of(schema, group, series);
     return put_point(out, schema, &at, grid, tick, conf);
 }
 

@@ -1,0 +1,450 @@
+// runnel encode: line protocol on standard input -> a CBOR sequence (RFC 8742) of key and batch
+// messages on standard output.
+//
+// Lines are gathered in chunks (65,536 lines or 8 MB), sorted by time, and fed through a window, so
+// memory is bounded whatever comes. A schema is sent in a key message before the first batch that
+// needs it; the last 32 stay bound.
+#include "cli/cli.h"
+#include "cli/lines.h"
+
+#include <runnel/clock.h>
+#include <runnel/crypto.h>
+#include <runnel/text.h>
+#include <runnel/window.h>
+#include <runnel/wire.h>
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_LINES   65536
+#define CHUNK_BYTES   (8 * 1024 * 1024)
+#define SCHEMAS_BOUND 32
+#define COMPLAINTS    20 // lines that are complained about one by one
+#define INSTALL       1  // a stream is no device: its only install
+
+struct encode_conf {
+    int64_t batch_ms, step_ms, enc;
+    bool stats;
+};
+
+struct entry {
+    int64_t time_ns;
+    uint64_t number;
+    size_t at, len;
+};
+
+struct totals {
+    uint64_t lines, refused_lines, refused_values;
+    uint64_t samples, batches, schemas, schema_bytes, payload_bytes;
+};
+
+struct encoder {
+    struct rn_window_conf window_conf;
+    struct rn_window *window;
+    int64_t unit_ns, batch_units;
+    int64_t first, last; // ticks of the open window
+    struct rn_lp_line line;
+    char *text; // of the chunk
+    size_t text_len;
+    struct entry *entries;
+    size_t nentries;
+    uint8_t bound[SCHEMAS_BOUND][RN_HASH_BYTES];
+    uint32_t nbound, current, next_slot;
+    uint64_t seq;
+    struct rn_buf out, object, body;
+    struct totals totals;
+};
+
+static void complain(struct encoder *e, uint64_t number, const char *words)
+{
+    uint64_t before = e->totals.refused_lines + e->totals.refused_values;
+    if (before < COMPLAINTS)
+        cli_say("encode", "line %" PRIu64 ": %s", number, words);
+    else if (before == COMPLAINTS)
+        cli_say("encode", "line %" PRIu64 ": more is refused; it is counted", number);
+}
+
+static void refuse_line(struct encoder *e, uint64_t number, const char *words)
+{
+    complain(e, number, words);
+    e->totals.refused_lines++;
+}
+
+// ---- out
+// -----------------------------------------------------------------------------------------
+
+static uint32_t find_bound(const struct encoder *e, const uint8_t hash[RN_HASH_BYTES])
+{
+    uint32_t slot = 0;
+    while (slot < e->nbound && memcmp(e->bound[slot], hash, RN_HASH_BYTES) != 0)
+        slot++;
+    return slot;
+}
+
+// Makes the schema the current one; sends it if the stream does not know it any more.
+static int bind_schema(struct encoder *e, const struct rn_schema *schema, struct rn_err *err)
+{
+    struct rn_key_msg key = {.install = INSTALL, .kind = RN_OBJECT_SCHEMA, .has_object = true};
+    rn_buf_clear(&e->object);
+    int rc = rn_schema_encode(schema, &e->object, err);
+    if (rc < 0)
+        return rc;
+    key.object = rn_buf_span(&e->object);
+    rn_sha256(key.hash, key.object.data, key.object.len);
+    e->current = find_bound(e, key.hash);
+    if (e->current < e->nbound)
+        return RN_OK;
+    e->current = e->next_slot;
+    e->next_slot = (e->next_slot + 1) % SCHEMAS_BOUND;
+    if (e->nbound < SCHEMAS_BOUND)
+        e->nbound++;
+    memcpy(e->bound[e->current], key.hash, RN_HASH_BYTES);
+    key.id = e->current;
+    size_t before = e->out.len;
+    if (rn_key_encode(&key, &e->out) < 0)
+        return rn_fail(err, RN_ELIMIT, "schema does not fit its message");
+    e->totals.schemas++;
+    e->totals.schema_bytes += e->out.len - before;
+    return RN_OK;
+}
+
+static int emit_batch(struct encoder *e, struct rn_err *err)
+{
+    const struct rn_schema *schema;
+    const struct rn_grid *grid;
+    bool changed;
+    int rc = rn_window_cut(e->window, &schema, &grid, &changed, err);
+    if (rc == RN_OK && changed)
+        rc = bind_schema(e, schema, err);
+    if (rc < 0)
+        return rc;
+    rn_buf_clear(&e->body);
+    rc = rn_batch_encode_body(schema, e->current, grid, &e->body, err);
+    if (rc < 0)
+        return rc;
+    size_t before = e->out.len;
+    rn_batch_put_head(&e->out, &(struct rn_batch_head){.tag = INSTALL, .seq = ++e->seq});
+    rn_buf_append(&e->out, e->body.data, e->body.len);
+    e->totals.batches++;
+    e->totals.payload_bytes += e->out.len - before;
+    e->totals.samples += rn_grid_samples(grid);
+    return cli_flush(&e->out, err);
+}
+
+static int flush_window(struct encoder *e, struct rn_err *err)
+{
+    int rc = rn_window_samples(e->window) ? emit_batch(e, err) : RN_OK;
+    rn_window_clear(e->window);
+    return rc;
+}
+
+// ---- window
+// --------------------------------------------------------------------------------------
+
+// Begins the tick at t, in a new window if it must.
+static int begin_tick(struct encoder *e, int64_t t, struct rn_err *err)
+{
+    if (rn_window_ticks(e->window)) {
+        if (t == e->last)
+            return RN_OK;
+        int rc = RN_ELIMIT;
+        if (t > e->last && t - e->first < e->batch_units)
+            rc = rn_window_tick(e->window, t, err);
+        if (rc == RN_OK)
+            e->last = t;
+        if (rc != RN_ELIMIT)
+            return rc;
+        rc = flush_window(e, err);
+        if (rc < 0)
+            return rc;
+    }
+    e->first = e->last = t;
+    return rn_window_tick(e->window, t, err);
+}
+
+static int restart_window(struct encoder *e, struct rn_err *err)
+{
+    rn_window_free(e->window);
+    e->window = NULL;
+    return rn_window_new(&e->window, &e->window_conf, err);
+}
+
+// Adds the line's point at tick t. When there is no room the window is cut; when even the names of
+// the series from before leave none, it begins anew.
+static int add_point(struct encoder *e, int64_t t, struct rn_err *err)
+{
+    const struct rn_lp_line *line = &e->line;
+    int rc = RN_ELIMIT;
+    for (int attempt = 0; attempt < 3 && rc == RN_ELIMIT; attempt++) {
+        rc = attempt ? flush_window(e, err) : RN_OK;
+        if (rc == RN_OK && attempt == 2)
+            rc = restart_window(e, err);
+        if (rc == RN_OK)
+            rc = begin_tick(e, t, err);
+        if (rc < 0)
+            return RN_ESTATE; // not the line's fault
+        rc = rn_window_add_values(e->window, line->measurement, line->tags, line->ntags,
+                                  line->fields, line->nfields, err);
+    }
+    return rc;
+}
+
+// One line of the chunk. A negative result ends the program; what is wrong with a line does not.
+static int feed(struct encoder *e, const struct entry *entry, struct rn_err *err)
+{
+    uint64_t refused = rn_window_refused(e->window);
+    int rc = rn_lp_parse(e->text + entry->at, entry->len, &e->line, err);
+    if (rc == RN_OK)
+        rc = add_point(e, entry->time_ns / e->unit_ns, err);
+    if (rc == RN_ELIMIT) {
+        refuse_line(e, entry->number, err->text);
+        return RN_OK;
+    }
+    if (rc != RN_EINVAL)
+        return rc;
+    uint64_t now = rn_window_refused(e->window);
+    complain(e, entry->number, err->text);
+    e->totals.refused_values += now > refused ? now - refused : now;
+    return RN_OK;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct entry *x = a, *y = b;
+    if (x->time_ns != y->time_ns)
+        return x->time_ns < y->time_ns ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+static int feed_chunk(struct encoder *e, struct rn_err *err)
+{
+    int rc = RN_OK;
+    qsort(e->entries, e->nentries, sizeof *e->entries, by_time);
+    for (size_t i = 0; rc == RN_OK && i < e->nentries; i++)
+        rc = feed(e, &e->entries[i], err);
+    e->nentries = 0;
+    e->text_len = 0;
+    return rc;
+}
+
+// ---- in
+// ------------------------------------------------------------------------------------------
+
+static const char *bad_time(const struct encoder *e, int64_t time_ns)
+{
+    if (time_ns < 0)
+        return "timestamp is before 1970";
+    uint64_t step_ns = e->window_conf.step * e->window_conf.unit_ns;
+    if (step_ns && (uint64_t)time_ns % step_ns)
+        return "timestamp is not a multiple of the step";
+    return NULL;
+}
+
+// Checks a line and puts a copy into the chunk. The line itself is used up by the check.
+static void gather(struct encoder *e, char *line, size_t len, uint64_t number)
+{
+    struct rn_err err = {.text = ""};
+    char *copy = e->text + e->text_len;
+    memcpy(copy, line, len);
+    int rc = rn_lp_parse(line, len, &e->line, &err);
+    if (rc == RN_ENOENT)
+        return;
+    e->totals.lines++;
+    int64_t time_ns = e->line.has_time ? e->line.time_ns : rn_clock_utc_ns();
+    const char *words = rc < 0 ? err.text : bad_time(e, time_ns);
+    if (words) {
+        refuse_line(e, number, words);
+        return;
+    }
+    e->entries[e->nentries++] = (struct entry){time_ns, number, e->text_len, len};
+    e->text_len += len;
+}
+
+static int read_all(struct encoder *e, struct lines *in, struct rn_err *err)
+{
+    for (;;) {
+        char *line = NULL;
+        size_t len = 0;
+        uint64_t number;
+        int rc = lines_next(in, &line, &len, &number, err);
+        if (rc == RN_ELIMIT) {
+            e->totals.lines++;
+            refuse_line(e, number, err->text);
+            continue;
+        }
+        if (rc < 0)
+            return rc;
+        if (rc == 0)
+            break;
+        if (e->nentries == CHUNK_LINES || len > CHUNK_BYTES - e->text_len) {
+            rc = feed_chunk(e, err);
+            if (rc < 0)
+                return rc;
+        }
+        gather(e, line, len, number);
+    }
+    int rc = feed_chunk(e, err);
+    return rc < 0 ? rc : flush_window(e, err);
+}
+
+// ---- the command
+// ---------------------------------------------------------------------------------
+
+static void encoder_release(struct encoder *e)
+{
+    if (!e)
+        return;
+    rn_window_free(e->window);
+    free(e->text);
+    free(e->entries);
+    rn_buf_release(&e->out);
+    rn_buf_release(&e->object);
+    rn_buf_release(&e->body);
+    free(e);
+}
+
+// NULL, with *err filled, if it cannot be made.
+static struct encoder *encoder_new(const struct encode_conf *conf, struct rn_err *err)
+{
+    struct encoder *e = calloc(1, sizeof *e);
+    if (!e) {
+        (void)rn_fail(err, RN_ENOMEM, "out of memory");
+        return NULL;
+    }
+    bool seconds = conf->step_ms % 1000 == 0;
+    uint64_t unit_ns = !conf->step_ms ? 1 : seconds ? 1000000000 : 1000000;
+    e->window_conf = (struct rn_window_conf){
+        .unit_ns = unit_ns,
+        .step = (uint64_t)(conf->step_ms / (seconds ? 1000 : 1)),
+        .max_columns = RN_SCHEMA_MAX_COLUMNS,
+        .max_ticks = RN_BATCH_MAX_CELLS,
+        .max_text = RN_BATCH_MAX_BYTES / 2,
+    };
+    e->unit_ns = (int64_t)unit_ns;
+    int64_t batch_ns = conf->batch_ms * 1000000;
+    e->batch_units = batch_ns / e->unit_ns ? batch_ns / e->unit_ns : 1;
+    rn_buf_init(&e->out, 2 * RN_MESSAGE_MAX);
+    rn_buf_init(&e->object, RN_SCHEMA_MAX_BYTES);
+    rn_buf_init(&e->body, RN_BATCH_MAX_BYTES);
+    e->text = malloc(CHUNK_BYTES);
+    e->entries = malloc(CHUNK_LINES * sizeof *e->entries);
+    int rc =
+        e->text && e->entries ? restart_window(e, err) : rn_fail(err, RN_ENOMEM, "out of memory");
+    if (rc < 0) {
+        encoder_release(e);
+        return NULL;
+    }
+    return e;
+}
+
+static void print_stats(const struct totals *t)
+{
+    uint64_t bytes = t->schema_bytes + t->payload_bytes;
+    fprintf(
+        stderr,
+        "{\"lines\":%" PRIu64 ",\"refused_lines\":%" PRIu64 ",\"refused_values\":%" PRIu64
+        ",\"samples\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"schemas\":%" PRIu64
+        ",\"schema_bytes\":%" PRIu64 ",\"payload_bytes\":%" PRIu64 ",\"bytes_per_sample\":%.3f}\n",
+        t->lines, t->refused_lines, t->refused_values, t->samples, t->batches, t->schemas,
+        t->schema_bytes, t->payload_bytes, t->samples ? (double)bytes / (double)t->samples : 0.0);
+}
+
+static int encode(struct encoder *e, struct rn_err *err)
+{
+    struct lines in;
+    int rc = lines_init(&in, stdin, err);
+    if (rc == RN_OK)
+        rc = read_all(e, &in, err);
+    lines_release(&in);
+    return rc;
+}
+
+static int report(const struct totals *totals, int rc, const struct rn_err *err)
+{
+    if (rc < 0) {
+        cli_say("encode", "%s", err->text);
+        return CLI_FAILED;
+    }
+    if (!totals->refused_lines && !totals->refused_values)
+        return CLI_DONE;
+    cli_say("encode", "refused: %" PRIu64 " lines, %" PRIu64 " values", totals->refused_lines,
+            totals->refused_values);
+    return CLI_PARTIAL;
+}
+
+static int run(const void *given, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    const struct encode_conf *conf = given;
+    struct rn_err err = {.text = ""};
+    if (conf->enc != 0) {
+        cli_say("encode", "encoding %" PRId64 " is not known to this program: use 0", conf->enc);
+        return CLI_USAGE;
+    }
+    struct encoder *e = encoder_new(conf, &err);
+    if (!e) {
+        cli_say("encode", "%s", err.text);
+        return CLI_FAILED;
+    }
+    int rc = encode(e, &err);
+    int result = report(&e->totals, rc, &err);
+    if (conf->stats)
+        print_stats(&e->totals);
+    encoder_release(e);
+    return result;
+}
+
+static const struct rn_opt options[] = {
+    {.key = "batch",
+     .type = RN_OPT_DURATION,
+     .offset = offsetof(struct encode_conf, batch_ms),
+     .size = sizeof(int64_t),
+     .min = 1,
+     .max = 7 * 86400 * 1000LL,
+     .def = "240s",
+     .help = "Longest time that a batch covers."},
+    {.key = "enc",
+     .type = RN_OPT_INT,
+     .offset = offsetof(struct encode_conf, enc),
+     .size = sizeof(int64_t),
+     .min = 0,
+     .max = 2,
+     .def = "0",
+     .help = "Encoding of the columns."},
+    {.key = "step",
+     .type = RN_OPT_DURATION,
+     .offset = offsetof(struct encode_conf, step_ms),
+     .size = sizeof(int64_t),
+     .min = 0,
+     .max = 86400 * 1000LL,
+     .def = "0s",
+     .help = "Regular time between ticks; 0s: any timestamps."},
+    {.key = "stats",
+     .type = RN_OPT_BOOL,
+     .offset = offsetof(struct encode_conf, stats),
+     .size = sizeof(bool),
+     .def = "false",
+     .help = "Print counts as one JSON object on standard error at the end."},
+};
+
+extern const struct cli_command cli_encode;
+const struct cli_command cli_encode = {
+    .name = "encode",
+    .usage = "< LINES > MESSAGES",
+    .help = "Turn line protocol into Runnel messages (a filter).",
+    .details =
+        "Reads line protocol with nanosecond timestamps (a line without one happened now) and\n"
+        "writes a CBOR sequence: each schema in a key message, then the batches that use it. "
+        "Lines\n"
+        "are sorted by time within 65,536 lines. A point that occurs twice keeps the later "
+        "values.\n"
+        "A line that is refused is named on standard error with its number; the rest is encoded\n"
+        "and the exit code is 3.\n",
+    .opts = options,
+    .nopts = RN_OPT_COUNT(options),
+    .conf_size = sizeof(struct encode_conf),
+    .run = run,
+};

@@ -1,0 +1,11 @@
+// All commands, in the order in which help lists them.
+#include "cli/cli.h"
+
+extern const struct cli_command cli_encode, cli_decode, cli_version;
+
+const struct cli_command *const cli_table[] = {
+    &cli_encode,
+    &cli_decode,
+    &cli_version,
+};
+const size_t cli_table_count = sizeof cli_table / sizeof *cli_table;
