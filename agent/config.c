@@ -48,7 +48,7 @@ const struct rn_opt config_rows[] = {
     {.key = "mqtt.client_id", .type = RN_OPT_TEXT, TEXT(mqtt_client_id),
      .help = "empty: <shard>/<device>, which the broker's rules expect"},
     {.key = "mqtt.username", .type = RN_OPT_TEXT, TEXT(mqtt_username),
-     .help = "empty: <shard>/<device> where a password is set, else none"},
+     .help = "empty: <shard>/<device>"},
     {.key = "mqtt.password", .type = RN_OPT_SECRET, TEXT(mqtt_password), .help = "password"},
     {.key = "mqtt.ca_file", .type = RN_OPT_TEXT, TEXT(mqtt_ca_file), .flags = RN_OPT_PATH,
      .help = "certificates that may sign the broker's (PEM)"},

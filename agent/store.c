@@ -134,8 +134,16 @@ void store_set_received(struct store *store, const struct rn_ranges *received)
 // ---- transactions
 // ------------------------------------------------------------------------------------
 
+// What is borrowed ends here: an open read statement would keep the WAL from being checkpointed.
+static void release_borrowed(struct store *store)
+{
+    rn_stmt_reset(store->stmt[SQL_NEXT]);
+    rn_stmt_reset(store->stmt[SQL_SCHEMA_GET]);
+}
+
 static int begin(struct store *store, struct rn_err *err)
 {
+    release_borrowed(store);
     store->before = store->now;
     return rn_db_begin(store->db, err);
 }
@@ -385,16 +393,8 @@ int store_next(struct store *store, uint64_t first, uint64_t last, struct store_
     }
 }
 
-// An open read statement would keep the WAL from being checkpointed.
-static void release_borrowed(struct store *store)
-{
-    rn_stmt_reset(store->stmt[SQL_NEXT]);
-    rn_stmt_reset(store->stmt[SQL_SCHEMA_GET]);
-}
-
 int store_publish(struct store *store, uint64_t up_to, struct rn_err *err)
 {
-    release_borrowed(store);
     int rc = begin(store, err);
     if (rc < 0)
         return rc;
@@ -524,7 +524,6 @@ static int relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t l
 int store_relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                   struct rn_err *err)
 {
-    release_borrowed(store);
     int rc = begin(store, err);
     return rc < 0 ? rc : end(store, relabel(store, tag, first, last, err), err);
 }
@@ -541,7 +540,6 @@ static int adopt(struct store *store, uint64_t log_id, struct rn_err *err)
 
 int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err)
 {
-    release_borrowed(store);
     int rc = begin(store, err);
     return rc < 0 ? rc : end(store, adopt(store, log_id, err), err);
 }

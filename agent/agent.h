@@ -1,0 +1,62 @@
+// An agent: one device's collectors, buffer, uplink and downlink, wired together. Any number of
+// them can live on one loop. Everything happens on the loop's thread.
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include "agent/config.h"
+#include "agent/state.h"
+#include "agent/uplink.h"
+#include <runnel/loop.h>
+#include <runnel/mqtt.h>
+#include <runnel/wire.h>
+
+struct agent;
+
+struct agent_hooks {
+    void *arg;
+    // A configuration came from the broker, unchecked. NULL: not taken.
+    void (*config)(void *arg, struct rn_span payload);
+    // An acknowledgement was decoded: probation counts what was received. May be NULL.
+    void (*ack)(void *arg, const struct rn_ack *ack);
+    // Connected (with a new epoch) or not any more. May be NULL.
+    void (*connection)(void *arg, bool connected);
+    void (*stopped)(void *arg); // after agent_stop
+    // Neither disk nor memory can hold a buffer: the process should end.
+    void (*fatal)(void *arg, const struct rn_err *err);
+};
+
+// Takes config on success. Opens the buffer (in memory where the disk refuses) and the state, makes
+// the connection's object; nothing runs before agent_start. RN_EEXIST: the data folder is in use.
+RN_MUST_CHECK int agent_new(struct agent **out, struct rn_loop *loop, struct config *config,
+                            const struct agent_hooks *hooks, struct rn_err *err);
+void agent_free(struct agent *agent); // also without stop: what a crash would leave
+void agent_start(struct agent *agent);
+// Cuts and commits the open window, says goodbye with the final ledger, disconnects; then
+// hooks.stopped. reason: "SIGTERM". Within timeout_ms.
+void agent_stop(struct agent *agent, const char *reason, int64_t timeout_ms);
+
+// Puts another complete configuration in force and takes it: step, periods, intervals, budgets,
+// addresses, credentials. The buffer stays untouched. device, data and topic_prefix cannot change
+// in a running agent: RN_EINVAL, and everything stays as it was (config stays the caller's).
+RN_MUST_CHECK int agent_reconfigure(struct agent *agent, struct config *config, struct rn_err *err);
+
+// For remote configuration.
+const struct config *agent_config(const struct agent *agent);
+struct state *agent_state(struct agent *agent); // NULL: no disk
+bool agent_connected(const struct agent *agent);
+uint64_t agent_install(const struct agent *agent);
+const struct uplink_stats *agent_uplink_stats(const struct agent *agent);
+// What the next status says is running.
+void agent_set_running(struct agent *agent, uint64_t revision, const uint8_t hash[RN_HASH_BYTES]);
+// Publishes a report (QoS 1). RN_ESTATE: not connected.
+RN_MUST_CHECK int agent_publish_report(struct agent *agent, struct rn_span payload);
+
+// What the connection's object is made of, also for `check --connect`. `client` must live as long.
+struct agent_mqtt {
+    struct rn_mqtt_conf conf;
+    char client[64];
+    const char *addresses[RN_OPT_LIST_MAX];
+};
+void agent_mqtt_conf(struct agent_mqtt *out, const struct agent_settings *settings, uint64_t seed);
+
+#endif

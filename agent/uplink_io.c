@@ -1,0 +1,352 @@
+// See uplink_io.h.
+#include "agent/uplink_io.h"
+
+#include <runnel/clock.h>
+#include <runnel/log.h>
+#include <runnel/wire.h>
+
+#include <stdlib.h>
+
+enum { EVENTS_MAX = 2 * UPLINK_ACTIONS_MAX };
+
+struct uplink_io {
+    struct uplink core;
+    struct uplink_io_conf conf;
+    struct uplink_io_hooks hooks;
+    struct store *store;
+    struct rn_mqtt *mqtt;
+    struct rn_timer *timer;
+    struct rn_buf out; // a message being made
+    struct uplink_event queue[EVENTS_MAX];
+    uint32_t head, count;
+    bool running; // inside the event loop below: new events are queued
+    bool failed;  // the store failed: told at the end
+    struct rn_err err;
+    struct rn_complaint refusals, mismatches;
+};
+
+static void push(struct uplink_io *io, const struct uplink_event *e)
+{
+    if (io->count == EVENTS_MAX)
+        return; // not reached: an action answers with one event at most
+    io->queue[(io->head + io->count++) % EVENTS_MAX] = *e;
+}
+
+static void store_failed(struct uplink_io *io, const struct rn_err *err)
+{
+    io->failed = true;
+    io->err = *err;
+}
+
+// ---- actions
+// ---------------------------------------------------------------------------------------
+
+static void do_fetch(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct store_row row;
+    struct rn_err err;
+    struct uplink_event e = {.type = UPLINK_NO_ROW};
+    int rc = store_next(io->store, a->first, a->last, &row, &err);
+    if (rc < 0)
+        store_failed(io, &err);
+    if (rc == 1)
+        e = (struct uplink_event){
+            .type = UPLINK_ROW, .seq = row.seq, .install = row.install, .schema = row.schema};
+    push(io, &e);
+}
+
+static void do_freeze(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct rn_err err;
+    struct uplink_event e = {.type = UPLINK_FROZEN, .up_to = a->seq};
+    if (store_publish(io->store, a->seq, &err) < 0) {
+        store_failed(io, &err);
+        e = (struct uplink_event){.type = UPLINK_BLOCKED};
+    }
+    push(io, &e);
+}
+
+static void do_send(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct store_row row;
+    struct rn_err err;
+    int rc = store_next(io->store, a->seq, a->seq + 1, &row, &err);
+    if (rc < 0)
+        store_failed(io, &err);
+    if (rc != 1) {
+        push(io, &(struct uplink_event){
+                     .type = UPLINK_GONE, .seq = a->seq, .low = store_state(io->store)->low});
+        return;
+    }
+    struct rn_batch_head head = {
+        .tag = (uint32_t)row.install, .seq = row.seq, .low = row.seq - a->low};
+    rn_buf_clear(&io->out);
+    rn_batch_put_head(&io->out, &head);
+    rn_buf_append(&io->out, row.body.data, row.body.len);
+    if (!rn_buf_ok(&io->out) ||
+        rn_mqtt_publish(io->mqtt, io->conf.topic_data, rn_buf_span(&io->out), 0, false, 0) < 0)
+        push(io, &(struct uplink_event){.type = UPLINK_BLOCKED, .seq = a->seq});
+}
+
+static void do_key(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct rn_key_msg msg = {.install = a->install, .kind = a->kind, .id = a->id};
+    struct rn_err err;
+    if (a->kind != RN_OBJECT_SCHEMA)
+        return; // no other objects are made
+    if (store_schema(io->store, a->id, msg.hash, &msg.object, &err) < 0)
+        return; // the bridge asked for what never was
+    msg.has_object = a->object;
+    rn_buf_clear(&io->out);
+    if (rn_key_encode(&msg, &io->out) < 0)
+        return;
+    // If it can't be sent now, the bridge will ask (again).
+    (void)!rn_mqtt_publish(io->mqtt, io->conf.topic_key, rn_buf_span(&io->out), 1, false, 0);
+}
+
+static void note_settled(struct uplink_io *io, const struct uplink_action *a, bool ok)
+{
+    int64_t now = rn_clock_mono_ms();
+    if (a->fate == ROW_REFUSED)
+        rn_complain(&io->refusals, now, 60000, RN_LOG_WARN, "batches_refused",
+                    "first=%llu last=%llu reason=%u", (unsigned long long)a->first,
+                    (unsigned long long)a->last, a->reason);
+    else if (!ok)
+        rn_complain(&io->mismatches, now, 60000, RN_LOG_WARN, "ack_mismatch",
+                    "first=%llu last=%llu", (unsigned long long)a->first,
+                    (unsigned long long)a->last);
+}
+
+static void do_settle(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct rn_err err;
+    int rc = store_settle(io->store, a->tag, a->first, a->last, a->crc, a->fate, &err);
+    if (rc < 0) {
+        store_failed(io, &err);
+        return; // not settled: it will be asked about again
+    }
+    note_settled(io, a, rc == 1);
+    push(io, &(struct uplink_event){.type = UPLINK_SETTLED,
+                                    .tag = a->tag,
+                                    .first = a->first,
+                                    .last = a->last,
+                                    .low = store_state(io->store)->low,
+                                    .ok = rc == 1});
+}
+
+static void do_relabel(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct rn_err err;
+    uint64_t old = store_state(io->store)->install;
+    if (store_relabel(io->store, a->tag, a->first, a->last, &err) < 0) {
+        store_failed(io, &err);
+        return; // stays silent until the store is mended or the connection renewed
+    }
+    uint64_t install = store_state(io->store)->install;
+    rn_log(RN_LOG_WARN, "install_renewed",
+           "old=%016llx new=%016llx why=\"the bridge knows other data under this name: a copy of "
+           "this buffer is or was in use\"",
+           (unsigned long long)old, (unsigned long long)install);
+    push(io, &(struct uplink_event){.type = UPLINK_RELABELLED, .install = install});
+}
+
+static void do_adopt(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct rn_err err;
+    uint64_t before = store_state(io->store)->log_id;
+    if (store_adopt(io->store, a->log_id, &err) < 0)
+        store_failed(io, &err);
+    else if (before != 0)
+        rn_log(RN_LOG_WARN, "bridge_log_changed", "old=%016llx new=%016llx",
+               (unsigned long long)before, (unsigned long long)a->log_id);
+    push(io, &(struct uplink_event){.type = UPLINK_ADOPTED});
+}
+
+static void execute(struct uplink_io *io, const struct uplink_action *a)
+{
+    switch (a->type) {
+    case UPLINK_ANNOUNCE:
+        io->hooks.announce(io->hooks.arg);
+        break;
+    case UPLINK_FETCH:
+        do_fetch(io, a);
+        break;
+    case UPLINK_FREEZE:
+        do_freeze(io, a);
+        break;
+    case UPLINK_SEND:
+        do_send(io, a);
+        break;
+    case UPLINK_KEY:
+        do_key(io, a);
+        break;
+    case UPLINK_SETTLE:
+        do_settle(io, a);
+        break;
+    case UPLINK_RELABEL:
+        do_relabel(io, a);
+        break;
+    case UPLINK_ADOPT:
+        do_adopt(io, a);
+        break;
+    }
+}
+
+// ---- events
+// -----------------------------------------------------------------------------------------
+
+static void arm(struct uplink_io *io)
+{
+    int64_t wake = uplink_wake(&io->core), now = rn_clock_mono_ms();
+    if (wake == INT64_MAX)
+        rn_timer_stop(io->timer);
+    else
+        rn_timer_start(io->timer, wake > now ? wake - now : 1, 0);
+}
+
+void uplink_io_event(struct uplink_io *io, const struct uplink_event *event)
+{
+    push(io, event);
+    if (io->running)
+        return;
+    io->running = true;
+    while (io->count > 0 && !io->failed) {
+        struct uplink_event e = io->queue[io->head];
+        struct uplink_actions actions;
+        io->head = (io->head + 1) % EVENTS_MAX;
+        io->count--;
+        uplink_step(&io->core, &e, rn_clock_mono_ms(), &actions);
+        for (uint32_t i = 0; i < actions.n; i++)
+            execute(io, &actions.item[i]);
+    }
+    io->running = false;
+    arm(io);
+    if (io->failed) {
+        io->failed = false;
+        io->count = 0;
+        io->hooks.store_failed(io->hooks.arg, &io->err);
+    }
+}
+
+static void on_timer(void *arg)
+{
+    uplink_io_event(arg, &(struct uplink_event){.type = UPLINK_TIME});
+}
+
+// ---- acknowledgements
+// --------------------------------------------------------------------------------
+
+static void ack_ranges(struct uplink_io *io, const struct rn_ack *ack)
+{
+    struct uplink_event e = {.tag = ack->tag};
+    e.type = UPLINK_GOT_RECEIVED;
+    for (uint32_t i = 0; i < ack->nreceived; i++) {
+        e.first = ack->received[i].first;
+        e.last = ack->received[i].last;
+        uplink_io_event(io, &e);
+    }
+    e.type = UPLINK_GOT_DURABLE;
+    for (uint32_t i = 0; i < ack->ndurable; i++) {
+        e.first = ack->durable[i].first;
+        e.last = ack->durable[i].last;
+        e.crc = ack->durable[i].crc;
+        uplink_io_event(io, &e);
+    }
+    e.type = UPLINK_GOT_REFUSED;
+    for (uint32_t i = 0; i < ack->nrefused; i++) {
+        e.first = ack->refused[i].first;
+        e.last = ack->refused[i].last;
+        e.reason = ack->refused[i].reason;
+        uplink_io_event(io, &e);
+    }
+}
+
+void uplink_io_ack(struct uplink_io *io, const struct rn_ack *ack)
+{
+    if (ack->has_hello)
+        uplink_io_event(io, &(struct uplink_event){.type = UPLINK_GOT_HELLO,
+                                                   .log_id = ack->log_id,
+                                                   .hello = ack->hello});
+    uplink_io_event(io, &(struct uplink_event){.type = UPLINK_GOT_ACK,
+                                               .log_id = ack->log_id,
+                                               .window = ack->window,
+                                               .hold_ms = ack->hold_ms});
+    ack_ranges(io, ack);
+    for (uint32_t i = 0; i < ack->nneed; i++)
+        uplink_io_event(io, &(struct uplink_event){.type = UPLINK_GOT_NEED,
+                                                   .tag = ack->tag,
+                                                   .kind = ack->need[i].kind,
+                                                   .id = ack->need[i].id,
+                                                   .object = ack->need[i].object});
+    for (uint32_t i = 0; i < ack->nconflict; i++)
+        uplink_io_event(io, &(struct uplink_event){.type = UPLINK_GOT_CONFLICT,
+                                                   .tag = ack->tag,
+                                                   .first = ack->conflict[i].first,
+                                                   .last = ack->conflict[i].last});
+}
+
+// ---- life
+// --------------------------------------------------------------------------------------------
+
+int uplink_io_new(struct uplink_io **out, struct rn_loop *loop, struct rn_mqtt *mqtt,
+                  const struct uplink_io_conf *conf, const struct uplink_io_hooks *hooks,
+                  struct rn_err *err)
+{
+    struct uplink_io *io = calloc(1, sizeof *io);
+    if (!io)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    io->conf = *conf;
+    io->hooks = *hooks;
+    io->mqtt = mqtt;
+    rn_buf_init(&io->out, RN_MESSAGE_MAX);
+    int rc = rn_timer_new(&io->timer, loop, on_timer, io, err);
+    if (rc < 0) {
+        uplink_io_free(io);
+        return rc;
+    }
+    *out = io;
+    return RN_OK;
+}
+
+void uplink_io_free(struct uplink_io *io)
+{
+    if (!io)
+        return;
+    rn_timer_free(io->timer);
+    rn_buf_release(&io->out);
+    free(io);
+}
+
+void uplink_io_attach(struct uplink_io *io, struct store *store)
+{
+    const struct store_state *s = store_state(store);
+    const struct uplink_saved saved = {.install = s->install,
+                                       .low = s->low,
+                                       .next = s->next,
+                                       .published = s->published,
+                                       .log_id = s->log_id};
+    struct uplink_stats stats = io->core.stats;
+    io->store = store;
+    io->count = 0;
+    uplink_init(&io->core, &io->conf.core, &saved);
+    io->core.stats = stats;
+    store_set_received(store, &io->core.received);
+    if (rn_mqtt_connected(io->mqtt))
+        uplink_io_event(io, &(struct uplink_event){.type = UPLINK_CONNECTED});
+}
+
+void uplink_io_reconf(struct uplink_io *io, const struct uplink_conf *core)
+{
+    io->conf.core = *core;
+    uplink_reconf(&io->core, core);
+}
+
+bool uplink_io_open(const struct uplink_io *io)
+{
+    return io->core.phase == UPLINK_PHASE_OPEN;
+}
+
+const struct uplink_stats *uplink_io_stats(const struct uplink_io *io)
+{
+    return &io->core.stats;
+}
