@@ -849,3 +849,42 @@ void store_close(struct store *store)
         (void)!rn_remove_tree(store->ram_folder, NULL);
     free(store);
 }
+
+static bool folder_in_use(const char *folder)
+{
+    char path[512];
+    if (rn_path_join(path, sizeof path, folder, "lock", NULL) < 0)
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool used = flock(fd, LOCK_SH | LOCK_NB) < 0;
+    close(fd);
+    return used;
+}
+
+int store_inspect(const char *folder, struct store_state *state, bool *running, struct rn_err *err)
+{
+    char path[512];
+    struct store store = {.lock_fd = -1};
+    int rc = rn_path_join(path, sizeof path, folder, "buffer.db", err);
+    if (rc < 0)
+        return rc;
+    struct rn_db_conf conf = {.path = path, .read_only = true, .cache_kib = 32};
+    rc = rn_db_open(&store.db, &conf, err);
+    if (rc >= 0)
+        rc = rn_db_prepare(&store.stmt[SQL_META_GET], store.db, statements[SQL_META_GET], err);
+    if (rc >= 0)
+        rc = get_meta(&store, err);
+    if (rc == 0)
+        rc = rn_fail(err, RN_ENOENT, "%s: no agent has used this buffer yet", path);
+    if (rc > 0) {
+        count_rows(&store);
+        store.now.state.low = (uint64_t)rn_db_int(store.db, "SELECT min(seq) FROM batch",
+                                                  (int64_t)store.now.state.next);
+        *state = store.now.state;
+        *running = folder_in_use(folder);
+    }
+    close_db(&store);
+    return rc < 0 ? rc : RN_OK;
+}

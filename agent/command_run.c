@@ -1,0 +1,245 @@
+// `run` and `simulate`: one agent or many on one loop, until SIGTERM or SIGINT; SIGHUP reads the
+// configuration again; systemd is told about readiness and life.
+#include "agent/command.h"
+
+#include "agent/notify.h"
+#include "agent/simulate.h"
+#include <runnel/clock.h>
+#include <runnel/db.h>
+#include <runnel/log.h>
+#include <runnel/loop.h>
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { STOP_MS = 1800, DEVICES_MAX = 1000 };
+
+struct runner {
+    const struct command_args *args;
+    const struct rn_collector *const *table;
+    size_t ntable;
+    struct rn_loop *loop;
+    struct agent **agents;
+    int nagents, running; // running: not stopped yet
+    bool stopping, failed;
+    struct rn_timer *watchdog;
+    struct rn_signal *term, *interrupt, *hangup;
+};
+
+// Sets that make device `number` of a simulation out of the common configuration.
+struct device_sets {
+    char device[80], data[320], seed[64];
+};
+
+static int load(const struct runner *r, int number, struct config **out, struct rn_err *err)
+{
+    struct command_args args = *r->args;
+    if (number < 0)
+        return command_config(&args, r->table, r->ntable, out, err);
+    struct config *common;
+    struct device_sets own;
+    int rc = command_config(&args, r->table, r->ntable, &common, err);
+    if (rc < 0)
+        return rc;
+    snprintf(own.device, sizeof own.device, "device=%s%03d", args.prefix, number);
+    snprintf(own.data, sizeof own.data, "data=%s/%s%03d", common->settings.data, args.prefix,
+             number);
+    snprintf(own.seed, sizeof own.seed, "collect.sim.seed=%d", number);
+    config_free(common);
+    const char *const more[] = {own.device, own.data, own.seed};
+    for (int i = 0; i < 3; i++) {
+        if (args.nsets == CONFIG_SETS_MAX)
+            return rn_fail(err, RN_ELIMIT, "too many --set");
+        args.sets[args.nsets++] = more[i];
+    }
+    return command_config(&args, r->table, r->ntable, out, err);
+}
+
+// ---- stopping
+// ------------------------------------------------------------------------------------------
+
+static void stopped(void *arg)
+{
+    struct runner *r = arg;
+    if (--r->running <= 0)
+        rn_loop_stop(r->loop);
+}
+
+static void stop(struct runner *r, const char *reason)
+{
+    if (r->stopping)
+        return;
+    r->stopping = true;
+    notify_send("STOPPING=1");
+    for (int i = 0; i < r->nagents; i++)
+        agent_stop(r->agents[i], reason, STOP_MS);
+}
+
+static void fatal(void *arg, const struct rn_err *err)
+{
+    struct runner *r = arg;
+    rn_log(RN_LOG_ERROR, "no_buffer", "err=%s", RN_Q(err->text));
+    r->failed = true;
+    rn_loop_stop(r->loop);
+}
+
+static void on_stop_signal(void *arg, int signum)
+{
+    stop(arg, signum == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+// ---- reloading
+// -------------------------------------------------------------------------------------------
+
+static void reload(struct runner *r, int i)
+{
+    struct config *config;
+    struct rn_err err;
+    int rc = load(r, r->args->devices > 0 ? r->args->first + i : -1, &config, &err);
+    if (rc >= 0 && (rc = agent_reconfigure(r->agents[i], config, &err)) < 0)
+        config_free(config);
+    if (rc < 0)
+        rn_log(RN_LOG_ERROR, "config_rejected", "err=%s advice=\"the old configuration goes on\"",
+               RN_Q(err.text));
+    else
+        rn_log(RN_LOG_INFO, "config_reloaded", "device=%s",
+               agent_config(r->agents[i])->settings.device);
+}
+
+static void on_hangup(void *arg, int signum)
+{
+    struct runner *r = arg;
+    (void)signum;
+    notify_send("RELOADING=1");
+    for (int i = 0; i < r->nagents && !r->stopping; i++)
+        reload(r, i);
+    notify_send("READY=1");
+}
+
+static void on_watchdog(void *arg)
+{
+    (void)arg;
+    notify_send("WATCHDOG=1");
+}
+
+// ---- starting
+// --------------------------------------------------------------------------------------------
+
+static int add_agent(struct runner *r, int number, struct rn_err *err)
+{
+    const struct agent_hooks hooks = {.arg = r, .stopped = stopped, .fatal = fatal};
+    struct config *config;
+    int rc = load(r, number, &config, err);
+    if (rc < 0)
+        return rc == RN_EEXIST ? RN_EINVAL : rc;
+    if (r->nagents == 0)
+        rn_log_level_set((enum rn_log_level)config->settings.log_level);
+    rc = agent_new(&r->agents[r->nagents], r->loop, config, &hooks, err);
+    if (rc < 0) {
+        config_free(config);
+        return rc == RN_EEXIST ? RN_EEXIST : RN_EIO;
+    }
+    r->nagents++;
+    r->running++;
+    return RN_OK;
+}
+
+static int add_signals(struct runner *r, struct rn_err *err)
+{
+    int rc = rn_signal_new(&r->term, r->loop, SIGTERM, on_stop_signal, r, err);
+    if (rc >= 0)
+        rc = rn_signal_new(&r->interrupt, r->loop, SIGINT, on_stop_signal, r, err);
+    if (rc >= 0)
+        rc = rn_signal_new(&r->hangup, r->loop, SIGHUP, on_hangup, r, err);
+    if (rc >= 0)
+        rc = rn_timer_new(&r->watchdog, r->loop, on_watchdog, r, err);
+    return rc;
+}
+
+static int set_up(struct runner *r, struct rn_err *err)
+{
+    int count = r->args->devices > 0 ? r->args->devices : 1;
+    r->agents = calloc((size_t)count, sizeof(struct agent *));
+    if (!r->agents)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    int rc = rn_loop_new(&r->loop, err);
+    if (rc >= 0)
+        rc = add_signals(r, err);
+    for (int i = 0; rc >= 0 && i < count; i++)
+        rc = add_agent(r, r->args->devices > 0 ? r->args->first + i : -1, err);
+    return rc;
+}
+
+static void tear_down(struct runner *r)
+{
+    for (int i = 0; i < r->nagents; i++)
+        agent_free(r->agents[i]);
+    free(r->agents);
+    rn_signal_free(r->term);
+    rn_signal_free(r->interrupt);
+    rn_signal_free(r->hangup);
+    rn_timer_free(r->watchdog);
+    if (r->loop)
+        rn_loop_free(r->loop);
+}
+
+// One arena, and what is freed goes back: the agent is meant to be small.
+static void keep_memory_small(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+    mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+    rn_db_setup(0);
+}
+
+static int exit_of(int rc, const struct rn_err *err)
+{
+    if (rc == RN_EEXIST || rc == RN_EIO) {
+        fprintf(stderr, "runnel-agent: %s\n", err->text);
+        return rc == RN_EEXIST ? COMMAND_IN_USE : COMMAND_FAILED;
+    }
+    return command_config_failed(err);
+}
+
+static int run(struct runner *r)
+{
+    struct rn_err err;
+    keep_memory_small();
+    signal(SIGPIPE, SIG_IGN);
+    int rc = set_up(r, &err);
+    if (rc < 0) {
+        tear_down(r);
+        return exit_of(rc, &err);
+    }
+    for (int i = 0; i < r->nagents; i++)
+        agent_start(r->agents[i]);
+    if (notify_watchdog_ms() > 0)
+        rn_timer_start(r->watchdog, notify_watchdog_ms(), notify_watchdog_ms());
+    notify_send("READY=1");
+    rn_loop_run(r->loop);
+    tear_down(r);
+    return r->failed ? COMMAND_FAILED : COMMAND_OK;
+}
+
+int command_run(const struct command_args *args)
+{
+    struct command_args own = *args;
+    own.devices = 0;
+    struct runner r = {.args = &own};
+    r.table = command_collectors(&r.ntable);
+    return run(&r);
+}
+
+int command_simulate(const struct command_args *args)
+{
+    static const struct rn_collector *const table[] = {&simulate_collector};
+    struct runner r = {.args = args, .table = table, .ntable = 1};
+    if (args->devices < 1 || args->devices > DEVICES_MAX) {
+        fprintf(stderr, "runnel-agent: simulate: expected --devices between 1 and %d\n",
+                DEVICES_MAX);
+        return COMMAND_USAGE;
+    }
+    return run(&r);
+}
