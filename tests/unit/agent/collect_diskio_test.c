@@ -21,19 +21,21 @@ static void lines_of_old_and_new_kernels_are_read(void **state)
 static void malformed_lines_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "",
-        "8",
-        "8 0",
-        "8 0 sda",
-        "8 0 sda 1 2 3 4 5 6 7 8 9 10",
-        "8 0 sda 1 2 3 x 5 6 7 8 9 10 11",
-        "8 0 sda 1 2 3 99999999999999999999 5 6 7 8 9 10 11",
-        "8 0 a-name-that-no-device-can-have-because-it-is-much-too-long-for-it "
-        "1 2 3 4 5 6 7 8 9 10 11"};
+    static const char *const bad[] = {"",
+                                      "8",
+                                      "8 0",
+                                      "8 0 sda",
+                                      "8 0 sda 1 2 3 4 5 6 7 8 9 10",
+                                      "8 0 sda 1 2 3 x 5 6 7 8 9 10 11",
+                                      "8 0 sda 1 2 3 99999999999999999999 5 6 7 8 9 10 11"};
     struct diskio_counters c;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_false(parse(bad[i], &c));
+    char line[200];
+    snprintf(line, sizeof line, "8 0 %0*d 1 2 3 4 5 6 7 8 9 10 11", DISKIO_NAME_MAX, 0);
+    assert_false(parse(line, &c));
+    snprintf(line, sizeof line, "8 0 %0*d 1 2 3 4 5 6 7 8 9 10 11", DISKIO_NAME_MAX - 1, 0);
+    assert_true(parse(line, &c));
 }
 
 static void the_option_chooses_devices(void **state)

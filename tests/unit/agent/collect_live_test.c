@@ -71,6 +71,8 @@ static int check_line(const struct fixture *f, const struct fixture *after, cons
     snprintf(measurement, sizeof measurement, "%.*s", (int)strcspn(line, ", "), line);
     if (!strstr(after->out, start)) // an interface or a mount that has gone meanwhile
         return 0;
+    if (strstr(start, "=loop") || strstr(start, "=veth")) // made and unmade by other tests
+        return 0;
     for (const char *at = blank + 1; at < line + len; at += strcspn(at, ",\n") + 1) {
         size_t name_len = strcspn(at, "=");
         compared += check_field(f, after, start, measurement, at, name_len, at + name_len + 1);
