@@ -90,8 +90,9 @@ void rn_loop_free(struct rn_loop *loop)
         return;
     uv_close((uv_handle_t *)&loop->keep_alive, NULL);
     uv_walk(&loop->uv, close_left_over, NULL);
-    uv_run(&loop->uv, UV_RUN_DEFAULT); // lets the closing handles go
-    uv_loop_close(&loop->uv);
+    // Runs until the closing handles are gone: more than once if a stop is still pending.
+    while (uv_loop_close(&loop->uv) == UV_EBUSY)
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
     free(loop);
 }
 

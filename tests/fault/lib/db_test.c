@@ -83,7 +83,7 @@ static void a_file_at_its_limit_refuses_and_takes_again_after_a_deletion(void **
 // Inserts until one fails; how many were committed.
 static int insert_many(struct rn_db *db, int *rc, struct rn_err *err)
 {
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 16; i++) {
         *rc = rn_db_begin(db, err);
         if (*rc == RN_OK)
             *rc = insert(db, i, err);
@@ -94,7 +94,7 @@ static int insert_many(struct rn_db *db, int *rc, struct rn_err *err)
             return i;
         }
     }
-    return 40;
+    return 16;
 }
 
 // What was committed before the fault is there afterwards; the one that failed may be.
@@ -115,12 +115,12 @@ static void fault_each(struct fixture *f, unsigned what, int error, int expected
     rn_db_close(db);
     long seen = 0;
     for (long n = 1;; n += 3) {
-        db = must_open(f, (struct rn_db_conf){.wal_pages = 8});
+        db = must_open(f, (struct rn_db_conf){.wal_pages = 6});
         int rc = RN_OK;
         faults_arm(what, n, error);
         int committed = insert_many(db, &rc, &f->err);
         if (!faults_disarm()) {
-            assert_int_equal(committed, 40);
+            assert_int_equal(committed, 16);
             rn_db_close(db);
             break;
         }

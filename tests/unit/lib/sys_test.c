@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,42 @@ static void complaints_are_collapsed_and_the_recovery_is_told_once(void **state)
     assert_non_null(strstr(c.text, "event=bad n=0\n"));
     assert_non_null(strstr(c.text, "event=bad n=50 repeated=4\n"));
     assert_non_null(strstr(c.text, "event=good suppressed=4\n"));
+}
+
+enum { THREADS = 4, LINES = 300 };
+
+static void *log_many(void *arg)
+{
+    for (int i = 0; i < LINES; i++)
+        rn_log(RN_LOG_INFO, "mixed", "thread=%s n=%d end=1", RN_Q(arg), i);
+    return NULL;
+}
+
+static void lines_of_several_threads_never_mix(void **state)
+{
+    (void)state;
+    static char names[THREADS][4] = {"a a", "b b", "c c", "d d"};
+    pthread_t thread[THREADS];
+    char path[] = "/tmp/runnel-log-XXXXXX", line[256];
+    int fd = mkstemp(path), saved = dup(STDERR_FILENO), lines = 0;
+    fcntl(fd, F_SETFL, O_APPEND);
+    dup2(fd, STDERR_FILENO);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, log_many, names[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    FILE *file = fdopen(fd, "r");
+    assert_non_null(file);
+    for (rewind(file); fgets(line, sizeof line, file); lines++) {
+        assert_memory_equal(line, "ts=", 3);
+        assert_non_null(strstr(line, " event=mixed thread=\""));
+        assert_string_equal(line + strlen(line) - 7, " end=1\n");
+    }
+    fclose(file);
+    unlink(path);
+    assert_int_equal(lines, THREADS * LINES);
 }
 
 // --- files ----------------------------------------------------------------------------------
@@ -358,6 +395,7 @@ int main(void)
         cmocka_unit_test(long_values_and_lines_are_cut),
         cmocka_unit_test(quotes_in_one_call_do_not_overwrite_each_other),
         cmocka_unit_test(complaints_are_collapsed_and_the_recovery_is_told_once),
+        cmocka_unit_test(lines_of_several_threads_never_mix),
         cmocka_unit_test_setup_teardown(a_file_is_replaced_whole_with_its_mode, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_file_that_is_too_large_or_absent_is_an_error, make_folder,
