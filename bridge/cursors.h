@@ -115,7 +115,7 @@ void cursors_status(struct cursors *cursors, uint32_t cursor,
 // ----------------------------------------------------------------------------- Of everything that
 // is in the log or was, kept with its cursor: survives restarts.
 struct cursors_totals {
-    uint64_t batches, samples, bytes, refused, duplicates;
+    uint64_t batches, samples, bytes, refused;
 };
 void cursors_totals(struct cursors *cursors, struct cursors_totals *out); // any thread
 
@@ -129,10 +129,10 @@ struct cursors_text {
 void cursors_text_free(void *text);
 
 // Asks verify for what it knows of one device, as one JSON object: {"device":..,"batches":..,
-// "samples":..,"bytes":..,"last":[{"measurement":..,"tags":{..},"time_ns":..,"fields":{..}},..]}.
+// "samples":..,"bytes":..,"refused":..,"last":[{"measurement":..,"tags":{..},"time_ns":..,"fields":{..}},..]}.
 // "": all devices, without "last", as an array. The answer arrives in `reply` as a cursors_text
-// with the token. RN_EAGAIN when too many are waiting. Any thread; `reply` must outlive cursors or
-// be given up with cursors_forget.
+// with the token. RN_EAGAIN when too many are waiting. Any thread; `reply` must outlive the
+// cursors.
 RN_MUST_CHECK int cursors_ask(struct cursors *cursors, const char *dev, struct rn_queue *reply,
                               void *token, struct rn_err *err);
 

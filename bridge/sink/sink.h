@@ -28,13 +28,28 @@ struct rn_run {
     int64_t received_ms; // wall clock of the bridge at intake
     const struct rn_schema *schema;
     const struct rn_grid *grid; // NULL if the columns do not decode (only `verify` sees those)
+    const char *error;          // why they do not; else NULL
     struct rn_span
         body; // the stored bytes, filled by the log reader: counted, and kept when refused
 };
 
 // A point of a run is all fields of one series at one tick. Points are numbered tick by tick, in a
 // tick in the order of the schema's groups and series, whether they hold values or not.
-uint32_t sink_points_per_tick(const struct rn_schema *schema);
+struct sink_point_at {
+    const struct rn_run *run;
+    uint32_t index; // number of the point
+    uint32_t tick, group, series;
+    uint32_t column, nfields; // its cells: nfields columns from this one on
+};
+// Walks the points that hold values: begin with {.run = run} and call next until it returns false.
+struct sink_walk {
+    struct sink_point_at at;
+    bool begun;
+};
+bool sink_walk_next(struct sink_walk *walk);
+uint32_t sink_points(const struct rn_run *run); // number of all points, empty ones too
+// Time of a tick in ns since 1970; false if it does not fit into 64 bits.
+bool sink_time_ns(const struct rn_run *run, uint32_t tick, int64_t *ns);
 
 enum sink_outcome {
     SINK_DONE,      // all of it is where it belongs
@@ -64,7 +79,7 @@ struct sink_result {
     uint64_t dropped;
     // Decides which points are worth a look first (a measurement that was named); NULL: unknown.
     // Called during complete() only.
-    bool (*suspect)(void *state, const struct rn_run *run, uint32_t point);
+    bool (*suspect)(void *state, const struct sink_point_at *at);
     // The other side may have lost what it took since the last completed flush (it restarted): the
     // runner goes back to the cursor and writes again.
     bool rewind;

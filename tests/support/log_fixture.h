@@ -1,0 +1,169 @@
+// For tests of what reads the log: batches of a small schema, appended to a real log in a folder.
+// One column of each type, one tagged measurement.
+#ifndef TESTS_LOG_FIXTURE_H
+#define TESTS_LOG_FIXTURE_H
+
+#include "bridge/log.h"
+#include "bridge/schemas.h"
+
+#include <runnel/clock.h>
+#include <runnel/crc.h>
+#include <runnel/crypto.h>
+#include <runnel/file.h>
+#include <runnel/wire.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define FIXTURE_FIELDS 5
+#define FIXTURE_NS_MS  1000000
+
+struct log_fixture {
+    char folder[64];
+    struct log *log;
+    struct schemas *schemas;
+    struct rn_schema schema;
+    int64_t schema_row;
+    uint64_t seq;
+};
+
+static inline void fixture_ok(int rc, const struct rn_err *err)
+{
+    if (rc < 0)
+        fail_msg("%d: %s", rc, err->text);
+}
+
+static struct rn_tag fixture_tags[1];
+static struct rn_field fixture_fields[FIXTURE_FIELDS];
+static struct rn_series fixture_series[1];
+static struct rn_group fixture_group[1];
+
+static inline void fixture_schema(struct rn_schema *schema)
+{
+    static const char *const names[FIXTURE_FIELDS] = {"i", "u", "f", "b", "t"};
+    fixture_tags[0] = (struct rn_tag){rn_span_text("where"), rn_span_text("a b,c=d")};
+    for (int i = 0; i < FIXTURE_FIELDS; i++)
+        fixture_fields[i] =
+            (struct rn_field){.name = rn_span_text(names[i]), .type = (enum rn_type)i, .mul = 1};
+    fixture_series[0] = (struct rn_series){fixture_tags, 1};
+    fixture_group[0] = (struct rn_group){.measurement = rn_span_text("m"),
+                                         .every = 1,
+                                         .fields = fixture_fields,
+                                         .nfields = FIXTURE_FIELDS,
+                                         .series = fixture_series,
+                                         .nseries = 1};
+    *schema = (struct rn_schema){.unit_ns = FIXTURE_NS_MS,
+                                 .groups = fixture_group,
+                                 .ngroups = 1,
+                                 .ncolumns = FIXTURE_FIELDS};
+}
+
+static inline void fixture_store_schema(struct log_fixture *f)
+{
+    struct rn_err err;
+    struct rn_buf bytes;
+    rn_buf_init(&bytes, RN_SCHEMA_MAX_BYTES);
+    fixture_ok(rn_schema_encode(&f->schema, &bytes, &err), &err);
+    struct rn_key_msg msg = {.install = 7,
+                             .kind = RN_OBJECT_SCHEMA,
+                             .id = 1,
+                             .has_object = true,
+                             .object = rn_buf_span(&bytes)};
+    rn_sha256(msg.hash, bytes.data, bytes.len);
+    struct schemas_info info;
+    uint64_t stored;
+    fixture_ok(schemas_take(f->schemas, "dev-a", &msg, &info, &stored, &err), &err);
+    f->schema_row = info.row;
+    rn_buf_release(&bytes);
+}
+
+static inline void fixture_open_log(struct log_fixture *f)
+{
+    struct rn_err err;
+    struct log_conf conf = {.folder = f->folder,
+                            .segment_bytes = 1 << 20,
+                            .cursor_bytes = 1 << 26,
+                            .history_bytes = 1 << 26};
+    fixture_ok(log_open(&f->log, &conf, &err), &err);
+    fixture_ok(schemas_open(&f->schemas, f->folder, &err), &err);
+    fixture_schema(&f->schema);
+    fixture_store_schema(f);
+}
+
+static inline void fixture_open(struct log_fixture *f)
+{
+    memset(f, 0, sizeof *f);
+    snprintf(f->folder, sizeof f->folder, "/tmp/runnel-test-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    fixture_open_log(f);
+}
+
+static inline void fixture_close_log(struct log_fixture *f)
+{
+    schemas_close(f->schemas);
+    log_close(f->log);
+}
+
+static inline void fixture_append_body(struct log_fixture *f, const char *dev, struct rn_span body)
+{
+    struct rn_err err;
+    uint64_t position;
+    struct log_row row = {.dev = dev,
+                          .install = 7,
+                          .seq = ++f->seq,
+                          .type = 'm',
+                          .received_ms = rn_clock_utc_ms(),
+                          .schema = f->schema_row,
+                          .crc = rn_crc32c(0, body.data, body.len),
+                          .body = body};
+    fixture_ok(log_append(f->log, &row, &position, &err), &err);
+}
+
+// n ticks a second apart from t0_ms on; the values count up from `first`.
+static inline void fixture_append(struct log_fixture *f, const char *dev, int64_t t0_ms, uint32_t n,
+                                  int64_t first)
+{
+    struct rn_err err;
+    struct rn_grid grid;
+    struct rn_buf body;
+    size_t size = rn_grid_bytes(n, FIXTURE_FIELDS, n * 16);
+    void *storage = malloc(size);
+    assert_non_null(storage);
+    fixture_ok(rn_grid_init(&grid, n, FIXTURE_FIELDS, n * 16, storage, size, &err), &err);
+    for (uint32_t t = 0; t < n; t++) {
+        char text[16];
+        snprintf(text, sizeof text, "t%lld", (long long)first + t);
+        grid.times[t] = t0_ms + 1000 * (int64_t)t;
+        for (uint32_t c = 0; c < 4; c++) {
+            grid.states[rn_grid_at(&grid, c, t)] = RN_CELL_SCALED;
+            grid.cells[rn_grid_at(&grid, c, t)].i = c == 3 ? (first + t) % 2 : first + t;
+        }
+        fixture_ok(rn_grid_set_text(&grid, 4, t, rn_span_text(text)), &err);
+    }
+    rn_buf_init(&body, RN_BATCH_MAX_BYTES);
+    fixture_ok(rn_batch_encode_body(&f->schema, 1, &grid, &body, &err), &err);
+    fixture_append_body(f, dev, rn_buf_span(&body));
+    rn_buf_release(&body);
+    free(storage);
+}
+
+static inline uint64_t fixture_commit(struct log_fixture *f)
+{
+    struct rn_err err;
+    fixture_ok(log_commit(f->log, &err), &err);
+    return log_head(f->log);
+}
+
+static inline void fixture_remove(struct log_fixture *f)
+{
+    struct rn_err err;
+    fixture_ok(rn_remove_tree(f->folder, &err), &err);
+}
+
+#endif
