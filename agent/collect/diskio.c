@@ -5,9 +5,17 @@
 #include "agent/collect/point.h"
 #include "agent/collect/read.h"
 
+#include <string.h>
+
 #define COUNTER(name_, mul_, unit_, help_)                                                         \
     {                                                                                              \
         .name = name_, .type = RN_INT, .kind = RN_COUNTER, .mul = mul_, .unit = unit_,             \
+        .help = help_                                                                              \
+    }
+
+#define AVERAGE(name_, unit_, help_)                                                               \
+    {                                                                                              \
+        .name = name_, .type = RN_FLOAT, .kind = RN_GAUGE, .decimals = 2, .unit = unit_,           \
         .help = help_                                                                              \
     }
 
@@ -27,6 +35,9 @@ static const struct rn_field_desc fields[DISKIO_FIELDS] = {
     [DISKIO_IO_TIME] = COUNTER("io_time", 1, "ms", "Time during which requests were queued."),
     [DISKIO_WEIGHTED_IO_TIME] =
         COUNTER("weighted_io_time", 1, "ms", "The same, times the number of requests."),
+    [DISKIO_IO_AWAIT] = AVERAGE("io_await", "ms", "Time of a request since the last tick."),
+    [DISKIO_IO_SVCTM] = AVERAGE("io_svctm", "ms", "The same without waiting in the queue."),
+    [DISKIO_IO_UTIL] = AVERAGE("io_util", "%", "Share of time with requests since the last tick."),
 };
 
 static const struct rn_opt opts[] = {
@@ -35,6 +46,20 @@ static const struct rn_opt opts[] = {
      .offset = offsetof(struct diskio_conf, devices),
      .flags = RN_OPT_REMOTE,
      .help = "Names or patterns; empty: all devices and partitions that were ever used."},
+    {.key = "averages",
+     .type = RN_OPT_BOOL,
+     .offset = offsetof(struct diskio_conf, averages),
+     .def = "false",
+     .flags = RN_OPT_REMOTE,
+     .help = "Report io_await, io_svctm and io_util too."},
+};
+
+// The devices of the last tick and of this one, by turns.
+struct state {
+    struct diskio_counters tick[2][DISKIO_MAX_DEVICES];
+    int count[2];
+    int now; // which of the two is this tick's
+    int64_t before_ms;
 };
 
 bool diskio_parse(struct rn_span line, struct diskio_counters *counters)
@@ -44,7 +69,7 @@ bool diskio_parse(struct rn_span line, struct diskio_counters *counters)
         !parse_copy(counters->name, sizeof counters->name, name))
         return false;
     counters->used = false;
-    for (int i = 0; i < DISKIO_FIELDS; i++) {
+    for (int i = 0; i < DISKIO_COUNTERS; i++) {
         if (!parse_next_u64(&line, &counters->value[i]))
             return false;
         counters->used |= counters->value[i] > 0;
@@ -52,43 +77,124 @@ bool diskio_parse(struct rn_span line, struct diskio_counters *counters)
     return true;
 }
 
-static void emit(struct diskio_counters *counters, const struct rn_samples *out)
+// What a counter has grown by; false if it went back.
+static bool grown(const struct diskio_counters *before, const struct diskio_counters *now,
+                  enum diskio_field field, uint64_t *by)
 {
+    *by = now->value[field] - before->value[field];
+    return now->value[field] >= before->value[field];
+}
+
+// Hundredths of part / whole, rounded half up. Parts beyond what fits are absurd, and held there.
+static uint64_t hundredths(uint64_t part, uint64_t whole)
+{
+    uint64_t most = UINT64_MAX / 200;
+    part = part < most ? part : most;
+    whole = whole < most ? whole : most;
+    return (part * 100 + whole / 2) / whole;
+}
+
+bool diskio_average(const struct diskio_counters *before, const struct diskio_counters *now,
+                    int64_t passed_ms, struct diskio_averages *out)
+{
+    uint64_t reads, writes, read_time, write_time, io_time, requests, time;
+    if (passed_ms <= 0 || !grown(before, now, DISKIO_READS, &reads) ||
+        !grown(before, now, DISKIO_WRITES, &writes) ||
+        !grown(before, now, DISKIO_READ_TIME, &read_time) ||
+        !grown(before, now, DISKIO_WRITE_TIME, &write_time) ||
+        !grown(before, now, DISKIO_IO_TIME, &io_time) ||
+        __builtin_add_overflow(reads, writes, &requests) ||
+        __builtin_add_overflow(read_time, write_time, &time))
+        return false;
+    out->has_requests = requests > 0;
+    out->await = requests ? hundredths(time, requests) : 0;
+    out->svctm = requests ? hundredths(io_time, requests) : 0;
+    out->util = parse_percent(io_time, (uint64_t)passed_ms);
+    return true;
+}
+
+// The same device at the last tick; NULL if there was none. It is mostly at the same place.
+static const struct diskio_counters *at_last_tick(const struct state *s, const char *name, int hint)
+{
+    const struct diskio_counters *before = s->tick[!s->now];
+    int count = s->count[!s->now];
+    for (int i = 0; i < count; i++) {
+        int at = (hint + i) % count;
+        if (strcmp(before[at].name, name) == 0)
+            return &before[at];
+    }
+    return NULL;
+}
+
+static void add_averages(struct point *p, const struct state *s, int index, int64_t passed_ms)
+{
+    const struct diskio_counters *now = &s->tick[s->now][index];
+    const struct diskio_counters *before = at_last_tick(s, now->name, index);
+    struct diskio_averages average;
+    if (!before || !diskio_average(before, now, passed_ms, &average))
+        return;
+    if (average.has_requests) {
+        point_uint(p, &fields[DISKIO_IO_AWAIT], average.await);
+        point_uint(p, &fields[DISKIO_IO_SVCTM], average.svctm);
+    }
+    point_uint(p, &fields[DISKIO_IO_UTIL], average.util);
+}
+
+static void emit(const struct state *s, int index, bool averages, int64_t passed_ms,
+                 const struct rn_samples *out)
+{
+    const struct diskio_counters *counters = &s->tick[s->now][index];
     struct point p;
     point_clear(&p);
-    for (int i = 0; i < DISKIO_FIELDS; i++)
+    for (int i = 0; i < DISKIO_COUNTERS; i++)
         point_uint(&p, &fields[i], counters->value[i]);
-    parse_clean(counters->name);
+    if (averages)
+        add_averages(&p, s, index, passed_ms);
     point_tag(&p, "name", counters->name);
     point_report(&p, "diskio", out);
+}
+
+// This tick's devices into the state.
+static void list_devices(struct state *s, const struct diskio_conf *conf,
+                         const struct collect_env *env, struct rn_span text)
+{
+    struct rn_span line;
+    int *count = &s->count[s->now];
+    *count = 0;
+    while (parse_line(&text, &line)) {
+        struct diskio_counters counters;
+        if (!diskio_parse(line, &counters) || !counters.used ||
+            !parse_wanted(&conf->devices, counters.name))
+            continue;
+        parse_clean(counters.name);
+        if (*count < DISKIO_MAX_DEVICES)
+            s->tick[s->now][(*count)++] = counters;
+        else
+            collect_left_out(env, 1);
+    }
 }
 
 static int sample(void *state, const void *conf, const struct collect_env *env, int64_t boot_ms,
                   const struct rn_samples *out, struct rn_err *err)
 {
-    (void)state, (void)boot_ms;
+    struct state *s = state;
     const struct diskio_conf *c = conf;
-    struct rn_span text, line;
+    struct rn_span text;
     int code = collect_read(env, env->procfs, "diskstats", &text, err);
     if (code < 0)
         return code;
-    int reported = 0;
-    while (parse_line(&text, &line)) {
-        struct diskio_counters counters;
-        if (!diskio_parse(line, &counters) || !counters.used ||
-            !parse_wanted(&c->devices, counters.name))
-            continue;
-        if (reported++ < DISKIO_MAX_DEVICES)
-            emit(&counters, out);
-        else
-            collect_left_out(env, 1);
-    }
+    s->now = !s->now;
+    list_devices(s, c, env, text);
+    for (int i = 0; i < s->count[s->now]; i++)
+        emit(s, i, c->averages, boot_ms - s->before_ms, out);
+    s->before_ms = boot_ms;
     return 0;
 }
 
 const struct rn_collector collect_diskio = {
     .name = "diskio",
     .help = "Traffic of each block device.",
+    .state_size = sizeof(struct state),
     .conf_size = sizeof(struct diskio_conf),
     .opts = opts,
     .nopts = RN_OPT_COUNT(opts),

@@ -27,20 +27,35 @@ enum diskio_field {
     DISKIO_IOPS_IN_PROGRESS,
     DISKIO_IO_TIME,
     DISKIO_WEIGHTED_IO_TIME,
+    DISKIO_COUNTERS, // the rest is computed
+    DISKIO_IO_AWAIT = DISKIO_COUNTERS,
+    DISKIO_IO_SVCTM,
+    DISKIO_IO_UTIL,
     DISKIO_FIELDS
 };
 
 struct diskio_counters {
     char name[DISKIO_NAME_MAX];
-    uint64_t value[DISKIO_FIELDS];
+    uint64_t value[DISKIO_COUNTERS];
     bool used; // some counter is not 0
 };
 
 // A line "major minor name 11 or more numbers". False if it is none.
 bool diskio_parse(struct rn_span line, struct diskio_counters *counters);
 
+// Over the time between two ticks, in hundredths: of a millisecond a request, of a per cent.
+struct diskio_averages {
+    bool has_requests; // await and svctm are there
+    uint64_t await, svctm, util;
+};
+
+// False if a counter went back or no time passed.
+bool diskio_average(const struct diskio_counters *before, const struct diskio_counters *now,
+                    int64_t passed_ms, struct diskio_averages *out);
+
 struct diskio_conf {
     struct rn_opt_list devices;
+    bool averages;
 };
 
 extern const struct rn_collector collect_diskio;
