@@ -1,5 +1,6 @@
 """What one test owns; everything in it ends with the test."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from .gateway import HttpProxy, WebSocketGateway
 from .peer import Peer
 from .proc import Proc, bin_path
 from .relay import Relay
+
+
+# What the sanitizers say; a program of a sanitizer build that says it fails its test.
+SANITIZER = r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:).*"
 
 
 class World:
@@ -62,6 +67,12 @@ class World:
         return [(p.name, p.tail()) for p in self._owned if isinstance(p, Proc)]
 
     def close(self):
+        found = []
         while self._owned:
             thing = self._owned.pop()
-            thing.kill() if isinstance(thing, Proc) else thing.close()
+            if isinstance(thing, Proc):
+                thing.kill()
+                found += [f"{thing.name}: {m.group(0)}" for m in re.finditer(SANITIZER, thing.log())]
+            else:
+                thing.close()
+        assert not found, "\n".join(found)
