@@ -1,0 +1,344 @@
+"""`runnel encode` and `runnel decode`: what goes in comes out, to the bit and the nanosecond.
+
+The points are compared by a reader of line protocol of this file's own, and the messages are read
+with cbor2, which knows nothing of Runnel.
+"""
+
+import io
+import json
+import math
+import random
+import struct
+import subprocess
+
+import cbor2
+import pytest
+
+from runnel_test import bin_path
+
+T0 = 1_600_000_000_000_000_000
+
+
+def runnel(*args, data=b"", code=0):
+    data = data.encode() if isinstance(data, str) else data
+    done = subprocess.run([bin_path("runnel"), *args], input=data, capture_output=True, timeout=60)
+    assert done.returncode == code, done.stderr.decode()
+    return done
+
+
+def encode(lines, *args, code=0):
+    return runnel("encode", *args, data=lines, code=code).stdout
+
+
+def decode(messages, *args, code=0):
+    return runnel("decode", *args, data=messages, code=code).stdout.decode()
+
+
+# ---- an independent reader ----------------------------------------------------------------------
+
+def split_unescaped(text, separator, quotes=False):
+    parts, part, quoted, at = [], "", False, 0
+    while at < len(text):
+        char = text[at]
+        if char == "\\" and at + 1 < len(text):
+            part += text[at:at + 2]
+            at += 2
+            continue
+        if quotes and char == '"':
+            quoted = not quoted
+        if char == separator and not quoted:
+            parts.append(part)
+            part = ""
+        else:
+            part += char
+        at += 1
+    return parts + [part]
+
+
+def unescape(text, special=",= "):
+    out, at = "", 0
+    while at < len(text):
+        if text[at] == "\\" and at + 1 < len(text) and text[at + 1] in special:
+            at += 1
+        out += text[at]
+        at += 1
+    return out
+
+
+def value_of(text):
+    if text[0] == '"':
+        return "text", unescape(text[1:-1], '"\\')
+    if text[-1] in "iu":
+        return {"i": "int", "u": "uint"}[text[-1]], int(text[:-1])
+    if text[0] in "tTfF":
+        return "bool", text[0] in "tT"
+    return "float", struct.pack(">d", float(text))
+
+
+def points(text):
+    """{(time, measurement, tags, field): (type, value)}; a float's value is its eight bytes."""
+    out = {}
+    for line in text.splitlines():
+        series = split_unescaped(line, " ")[0]  # quotes mean nothing in names
+        fields, time = split_unescaped(line[len(series) + 1:], " ", quotes=True)
+        measurement, *tags = split_unescaped(series, ",")
+        tags = tuple(sorted(tuple(map(unescape, split_unescaped(tag, "="))) for tag in tags))
+        for field in split_unescaped(fields, ",", quotes=True):
+            name, value = split_unescaped(field, "=", quotes=True)[0], field
+            value = value[len(name) + 1:]
+            key = (int(time), unescape(measurement, ", "), tags, unescape(name))
+            out[key] = value_of(value)
+    return out
+
+
+def messages(stream):
+    out, file = [], io.BytesIO(stream)
+    while file.tell() < len(stream):
+        begin = file.tell()
+        item = cbor2.CBORDecoder(file).decode()
+        out.append((item, stream[begin:file.tell()]))
+    return out
+
+
+def assert_round_trip(lines, *args):
+    stream = encode(lines, *args)
+    assert points(decode(stream)) == points(lines)
+    return stream
+
+
+# ---- what goes in comes out ---------------------------------------------------------------------
+
+def test_every_type_comes_back_with_its_value_and_time():
+    stream = assert_round_trip(
+        f'm,host=a i=-9223372036854775808i,u=18446744073709551615u,f=-0.5,b=t,c=F,s="x \\"y\\" \\\\" {T0}\n'
+        f'm,host=a i=9223372036854775807i,u=0u,f=1e300,b=FALSE,c=true,s="" {T0 + 1}\n'
+        f'n f=-0,g=0.1,h=5e-324,k=0.30000000000000004,l=1.7976931348623157e308 {T0 + 1}\n'
+        f'n f=1 0\n')
+    kinds = [type(item).__name__ for item, _ in messages(stream)]
+    assert kinds == ["dict", "list"] * (len(kinds) // 2)  # a schema, then the batch that needs it
+
+
+def test_names_and_texts_of_all_sorts_come_back():
+    assert_round_trip(
+        'a\\ b\\,c,k\\ 1\\,\\=x=v\\ \\,\\=\\x f\\ \\,\\=1="a, b=c \\\\ \\"quoted\\" é €",gh=1 5\n'
+        'Grad\\ °C,ort=Köln v=1 5\n'
+        '"q",k="v" v=1 5\n')
+
+
+def test_json_says_the_same():
+    lines = f'm,k=a\\ b i=3i,f=3,t="x\ty",b=t {T0}\nn v=0.1 {T0 + 1}\n'
+    rows = [json.loads(row) for row in decode(encode(lines), "--json").splitlines()]
+    assert rows == [
+        {"measurement": "m", "tags": {"k": "a b"},
+         "fields": {"i": 3, "f": 3.0, "t": "x\ty", "b": True}, "time_ns": T0},
+        {"measurement": "n", "tags": {}, "fields": {"v": 0.1}, "time_ns": T0 + 1}]
+    assert isinstance(rows[0]["fields"]["f"], float) and isinstance(rows[0]["fields"]["i"], int)
+
+
+def test_a_newline_within_a_text_is_kept_and_cannot_make_a_line():
+    stream = encode('m t="a\nm,host=forged v=1 1" 5\nn v=2 6\n')
+    assert json.loads(decode(stream, "--json").splitlines()[0])["fields"]["t"] == \
+        "a\nm,host=forged v=1 1"
+    lines = decode(stream).splitlines()
+    assert lines == ['m t="a␊m,host=forged v=1 1" 5', "n v=2 6"]
+
+
+def test_the_output_is_ordered_by_time_whatever_the_input():
+    rng = random.Random(5)
+    lines = [f"m,k=s{series} v={rng.randrange(1000)}i {T0 + at * 1000003}"
+             for series in range(7) for at in range(50)]
+    rng.shuffle(lines)
+    out = decode(assert_round_trip("\n".join(lines)))
+    times = [int(line.rsplit(" ", 1)[1]) for line in out.splitlines()]
+    assert times == sorted(times) and len(times) == 350
+
+
+def test_a_line_without_time_happened_now():
+    before = json.loads(decode(encode("m v=1\n"), "--json"))["time_ns"]
+    after = json.loads(decode(encode("m v=1\n"), "--json"))["time_ns"]
+    assert T0 < before < after
+
+
+def test_nothing_in_is_nothing_out():
+    assert encode("") == b"" and decode(b"") == ""
+    assert encode("# only a comment\n\n  \n") == b""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_points_round_trip(seed):
+    rng = random.Random(seed)
+
+    def double():
+        while True:
+            value, = struct.unpack(">d", rng.randbytes(8))
+            if math.isfinite(value):
+                return repr(value)
+
+    make_value = {"n": lambda: repr(round(rng.gauss(50, 20), 2)),
+                  "i": lambda: f"{rng.randrange(-2**63, 2**63)}i",
+                  "d": double,
+                  "b": lambda: rng.choice(["t", "f"]),
+                  "t": lambda: '"%s"' % "".join(rng.choice("ab ,=é€") for _ in range(8))}
+    lines, shape = [], {}
+    for at in range(3000):
+        series = rng.randrange(60)
+        make = shape.setdefault(series, [rng.choice("nidbt") for _ in range(rng.randrange(1, 6))])
+        fields = []
+        for field, kind in enumerate(make):
+            value = make_value[kind]()
+            if rng.random() < 0.9:
+                fields.append(f"f{field}={value}")
+        if fields:
+            lines.append(f"m{series % 5},s={series} {','.join(fields)} {T0 + at // 7 * 1_234_567_891}")
+    assert_round_trip("\n".join(lines), "--batch", rng.choice(["1s", "60s", "240s", "1d"]))
+
+
+def test_more_series_than_a_schema_holds_come_back():
+    lines = "".join(f"m,host=h{series:05} a={series}i,b={series * 0.5} {T0 + tick}\n"
+                    for tick in range(2) for series in range(4000))
+    assert_round_trip(lines)
+
+
+def test_series_that_come_and_go_come_back():
+    lines = "".join(f"m,job=j{at} v={at}i {T0 + at * 10**9}\n" for at in range(3000))
+    stream = assert_round_trip(lines, "--batch", "10s")
+    assert len([1 for item, _ in messages(stream) if isinstance(item, list)]) == 300
+
+
+# ---- batches ------------------------------------------------------------------------------------
+
+def test_regular_ticks_cost_no_timestamps():
+    lines = "".join(f"cpu,cpu=cpu{cpu} usage={(tick * 7 + cpu) % 100 / 4},n={tick}i {T0 + tick * 10**10}\n"
+                    for tick in range(96) for cpu in range(4) if tick != 50)
+    stream = assert_round_trip(lines, "--step", "10s", "--batch", "240s")
+    batches = [item for item, _ in messages(stream) if isinstance(item, list)]
+    assert [batch[5] for batch in batches] == [24] * 4  # the tick that is missing is in its place
+    assert [batch[4] for batch in batches] == [T0 // 10**9 + 240 * n for n in range(4)]
+    assert len(stream) < len(assert_round_trip(lines))
+
+
+def test_a_time_off_the_step_is_refused():
+    done = runnel("encode", "--step", "10s", data=f"m v=1 {T0}\nm v=2 {T0 + 1}\n", code=3)
+    assert b"line 2: timestamp is not a multiple of the step" in done.stderr
+    assert decode(done.stdout) == f"m v=1 {T0}\n"
+
+
+def test_a_schema_is_sent_once_while_the_series_stay():
+    lines = "".join(f"m,k={key} v={tick}i {T0 + tick * 10**9}\n" for tick in range(100) for key in "ab")
+    stream = assert_round_trip(lines, "--batch", "10s")
+    kinds = [type(item).__name__ for item, _ in messages(stream)]
+    assert kinds == ["dict"] + ["list"] * 10
+
+
+def test_stats_count_what_was_written():
+    lines = "".join(f"m,k={key} a={tick}i,b=0.5 {T0 + tick}\n" for tick in range(100) for key in "ab")
+    done = runnel("encode", "--stats", data=lines)
+    stats = json.loads(done.stderr)
+    sizes = {dict: 0, list: 0}
+    for item, raw in messages(done.stdout):
+        sizes[type(item)] += len(raw)
+    assert stats["schema_bytes"] == sizes[dict] and stats["payload_bytes"] == sizes[list]
+    assert stats["lines"] == 200 and stats["samples"] == 400
+    assert stats["batches"] == 1 and stats["refused_lines"] == stats["refused_values"] == 0
+    assert abs(stats["bytes_per_sample"] - len(done.stdout) / 400) < 0.001
+
+
+# ---- bad input ----------------------------------------------------------------------------------
+
+def test_bad_lines_are_named_and_the_rest_is_encoded():
+    done = runnel("encode", data="m v=1 1\nbad\n\n# fine\nm v=nan 2\nm,a=1,a=2 v=1 3\nm v=4 -4\n"
+                                 "m v=5i 5\nm,k= v=1 6\nm v=7 7\n", code=3)
+    words = done.stderr.decode()
+    for number in (2, 5, 6, 7, 8, 9):
+        assert f"line {number}:" in words
+    assert "refused: 5 lines, 1 values" in words
+    assert decode(done.stdout) == "m v=1 1\nm v=7 7\n"
+
+
+def test_a_hostile_line_neither_hurts_nor_speaks():
+    done = runnel("encode", data=b"m v=\x1b[31mred 1\nm,\xff=1 v=1 2\n" + b"x" * 600_000 + b"\nm v=1 3\n", code=3)
+    assert b"\x1b" not in done.stderr
+    assert b"line 3: line is longer" in done.stderr
+    assert decode(done.stdout) == "m v=1 3\n"
+
+
+def test_many_bad_lines_are_counted_not_listed():
+    done = runnel("encode", "--stats", data="bad\n" * 5000 + "m v=1 1\n", code=3)
+    assert len(done.stderr.splitlines()) < 30
+    assert json.loads(done.stderr.splitlines()[-1])["refused_lines"] == 5000
+
+
+def test_a_batch_needs_its_schema(tmp_path):
+    stream = encode("m v=1 5\n")
+    (key, _), (_, batch) = messages(stream)
+    done = runnel("decode", data=batch, code=3)
+    assert b"message 1 at byte 0: batch needs schema 0" in done.stderr and done.stdout == b""
+    schema = tmp_path / "schema.cbor"
+    schema.write_bytes(key[5])
+    assert decode(batch, "--schema", schema) == "m v=1 5\n"
+    assert decode(key[5] + batch).splitlines()[1:] == ["m v=1 5"]
+
+
+def test_a_schema_by_itself_is_shown():
+    (key, _), _ = messages(encode("m,k=v f=0.25,n=1i 5\n"))
+    shown = json.loads(decode(key[5], "--json"))
+    assert shown["columns"] == 2 and shown["groups"][0]["series"] == [{"tags": {"k": "v"}}]
+    assert [field["type"] for field in shown["groups"][0]["fields"]] == ["float", "int"]
+    assert decode(key[5]).startswith("# schema {")
+
+
+def test_a_schema_under_a_false_hash_is_refused():
+    (key, raw), _ = messages(encode("m v=1 5\n"))
+    at = raw.index(key[4])
+    forged = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:]
+    assert b"hash" in runnel("decode", data=forged, code=3).stderr
+
+
+def test_a_broken_stream_gives_what_came_before():
+    good = encode("m v=1 5\n")
+    for rest in (good[:-1], b"\xff", b"\x9a\xff\xff\xff\xff", b"\x81" * 1000, b"\x5f\x41a\xff"):
+        done = runnel("decode", data=good + rest, code=1)
+        assert b"m v=1 5\n" in done.stdout
+        assert f"at byte {len(good)}".encode() in done.stderr or rest == good[:-1]
+
+
+def test_messages_that_mean_nothing_are_passed_over():
+    good = encode("m v=1 5\n")
+    done = runnel("decode", data=b"\x01" + cbor2.dumps("x") + cbor2.dumps({1: 2}) + cbor2.dumps([1, 2]) + good,
+                  code=3)
+    assert done.stdout == b"m v=1 5\n"
+    assert b"refused: 4 messages" in done.stderr
+
+
+def test_random_damage_is_refused_or_decoded_but_never_fatal():
+    rng = random.Random(11)
+    stream = bytearray(encode("".join(f"m,k={n % 3} a={n}i,b={n / 8},c=\"{n}\" {n}\n" for n in range(60))))
+    for _ in range(150):
+        bad = bytearray(stream)
+        for _ in range(rng.randrange(1, 4)):
+            bad[rng.randrange(len(bad))] = rng.randrange(256)
+        done = subprocess.run([bin_path("runnel"), "decode"], input=bad, capture_output=True, timeout=20)
+        assert done.returncode in (0, 1, 3), done.stderr
+
+
+# ---- the command line ---------------------------------------------------------------------------
+
+def test_usage_is_explained_and_wrong_usage_has_its_own_code():
+    overview = runnel("help").stdout.decode()
+    for name in ("encode", "decode", "version"):
+        assert name in overview
+        assert runnel(name, "--help").stdout == runnel("help", name).stdout
+    assert b"--batch" in runnel("encode", "-h").stdout
+    for args in (["nonsense"], ["encode", "--nonsense"], ["encode", "--batch"], ["encode", "--batch", "5"],
+                 ["encode", "--enc", "1"], ["encode", "argument"], ["decode", "--json", "--line-protocol"],
+                 ["help", "nonsense"], []):
+        runnel(*args, code=2)
+    assert runnel("--version").stdout == runnel("version").stdout
+    assert json.loads(runnel("version", "--json").stdout)["protocol"] == 1
+
+
+def test_a_full_disk_is_said():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([bin_path("runnel"), "encode"], input=b"m v=1 5\n", stdout=full,
+                              stderr=subprocess.PIPE, timeout=20)
+    assert done.returncode == 1 and b"No space left" in done.stderr
