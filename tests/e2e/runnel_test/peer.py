@@ -1,5 +1,6 @@
 """An MQTT client that shares no code with ours (paho for Python), as other end and as witness."""
 
+import ssl
 import threading
 
 import cbor2
@@ -12,14 +13,15 @@ from .wait import wait_until
 
 
 class Peer:
-    """Connected when the constructor returns; messages are kept in the order of their arrival."""
+    """Connected when the constructor returns (ConnectionError if that is refused); messages are kept
+    in the order of their arrival. It does not reconnect: after a broker's restart make a new one."""
 
     def __init__(self, port, client_id="Peer", username=None, password=None, tls=None, will=None,
                  host="127.0.0.1"):
         """tls: (ca, cert, key), cert and key may be None; will: (topic, payload, qos, retain)"""
         self._lock = threading.Lock()
         self._messages, self._granted, self._acked = [], {}, {}
-        self.connack = None
+        self.connack, self.closed, self._stop = None, False, False
         self.client = mqtt.Client(client_id, protocol=mqtt.MQTTv5)
         self.client.on_connect = self._on_connect
         self.client.on_message = self._on_message
@@ -30,12 +32,29 @@ class Peer:
             self.client.username_pw_set(username, password)
         if tls:
             ca, cert, key = tls
-            self.client.tls_set(str(ca), cert and str(cert), key and str(key))
+            self.client.tls_set(str(ca), cert and str(cert), key and str(key),
+                                tls_version=ssl.PROTOCOL_TLS_CLIENT)
         if will:
             self.client.will_set(*will)
         self.client.connect(host, port, keepalive=30, clean_start=True)
-        self.client.loop_start()
-        wait_until(lambda: self.connack is not None, 10, "the broker answers the peer")
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.connack is not None or self.closed, 10, "the broker answers the peer")
+        if self.connack != 0:
+            self._end()
+            raise ConnectionRefusedError(f"CONNACK {self.connack}")
+
+    def _run(self):
+        try:
+            while not self._stop and self.client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
+                pass
+        except OSError:  # the library lets errors of TLS through
+            pass
+        self.closed = True
+
+    def _end(self):
+        self._stop = True
+        self._thread.join(5)
 
     def _on_connect(self, client, userdata, flags, code, properties=None):
         self.connack = code.value if hasattr(code, "value") else int(code)
@@ -92,11 +111,12 @@ class Peer:
     def close(self):
         """Sends DISCONNECT."""
         self.client.disconnect()
-        self.client.loop_stop()
+        wait_until(lambda: self.closed or not self.client.want_write(), 2, "DISCONNECT is sent")
+        self._end()
 
     def vanish(self):
         """Closes the connection without DISCONNECT: the broker publishes the will."""
-        self.client.loop_stop()
+        self._end()
         sock = self.client.socket()
         if sock:
             sock.close()
