@@ -161,7 +161,7 @@ bool group_line(const struct group *g, uint32_t point, struct rn_buf *line,
         (void)rn_lp_point(line, (*run)->schema, (*run)->grid, at->group, at->series, at->tick, &lp);
         if (line->len && line->data[line->len - 1] == '\n')
             line->len--;
-        return rn_buf_ok(line);
+        return rn_buf_ok(line) && line->len > 0;
     }
     return false;
 }

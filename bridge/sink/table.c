@@ -4,9 +4,11 @@
 #include <string.h>
 
 extern const struct rn_sink sink_file;
+extern const struct rn_sink sink_influx;
 extern const struct rn_sink sink_null;
 
 const struct rn_sink *const sink_table[] = {
+    &sink_influx,
     &sink_file,
     &sink_null,
 };
