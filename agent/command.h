@@ -26,6 +26,8 @@ struct command_args {
     enum { COMMAND_LP, COMMAND_JSON, COMMAND_CBOR } format;
     int devices, first;
     const char *prefix;
+    int via_number; // this device of a simulation has another broker address
+    const char *via_address;
 };
 
 // Loads and checks. extra: sets that come before the user's (may be NULL); last: after (may be

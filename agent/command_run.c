@@ -30,7 +30,7 @@ struct runner {
 
 // Sets that make device `number` of a simulation out of the common configuration.
 struct device_sets {
-    char device[80], data[320], seed[64];
+    char device[80], data[320], seed[64], address[160];
 };
 
 static int load(const struct runner *r, int number, struct config **out, struct rn_err *err)
@@ -48,8 +48,11 @@ static int load(const struct runner *r, int number, struct config **out, struct 
              number);
     snprintf(own.seed, sizeof own.seed, "collect.sim.seed=%d", number);
     config_free(common);
-    const char *const more[] = {own.device, own.data, own.seed};
-    for (int i = 0; i < 3; i++) {
+    snprintf(own.address, sizeof own.address, "mqtt.addresses=%s",
+             args.via_address ? args.via_address : "");
+    const char *const more[] = {own.device, own.data, own.seed, own.address};
+    int count = args.via_address && number == args.via_number ? 4 : 3;
+    for (int i = 0; i < count; i++) {
         if (args.nsets == CONFIG_SETS_MAX)
             return rn_fail(err, RN_ELIMIT, "too many --set");
         args.sets[args.nsets++] = more[i];

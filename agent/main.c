@@ -19,7 +19,7 @@ static const struct command commands[] = {
     {"collect", "--once [--line-protocol|--json|--cbor]: print what the collectors report",
      command_collect},
     {"status", "print what the buffer holds, also while an agent runs", command_status},
-    {"simulate", "--devices N [--first K] [--prefix P]: N synthetic devices in one process",
+    {"simulate", "--devices N [--first K] [--prefix P] [--via K=ADDRESS]: synthetic devices",
      command_simulate},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -106,6 +106,15 @@ static bool add_short(struct command_args *args, const char *name, const char *v
     return false;
 }
 
+// "7=mqtt://127.0.0.1:1884": device 7 goes another way.
+static bool take_via(struct command_args *args, const char *value)
+{
+    const char *equals = strchr(value, '=');
+    args->via_number = atoi(value);
+    args->via_address = equals ? equals + 1 : NULL;
+    return equals != NULL;
+}
+
 static bool take_value(struct command_args *args, const char *name, const char *value)
 {
     if (strcmp(name, "-c") == 0 || strcmp(name, "--config") == 0)
@@ -118,6 +127,8 @@ static bool take_value(struct command_args *args, const char *name, const char *
         args->first = atoi(value);
     else if (strcmp(name, "--prefix") == 0)
         args->prefix = value;
+    else if (strcmp(name, "--via") == 0)
+        return take_via(args, value);
     else
         return add_short(args, name, value);
     return true;

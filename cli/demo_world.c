@@ -15,7 +15,7 @@
 #define START_TIMEOUT_MS 15000
 #define POLL_US          50000
 #define SETTING_MAX      600
-#define CUT_DEVICE       "sim-007"
+#define CUT_NUMBER       7 // of the simulated devices: sim007
 
 // ---- arguments of a program: "run --set key=value ..." -----------------------------------------
 struct arguments {
@@ -52,7 +52,7 @@ static void begin(struct arguments *args, const char *program, const char *comma
     add(args, path);
     add(args, command);
     add(args, "--config");
-    add(args, "none");
+    add(args, "/dev/null"); // options alone
 }
 
 static int start(struct demo_world *world, struct child *child, const char *name,
@@ -83,7 +83,7 @@ static void name_of_this_machine(char out[RN_DEV_MAX + 1])
         else if (!((*at >= 'a' && *at <= 'z') || (*at >= '0' && *at <= '9') || *at == '.'))
             *at = '-';
     }
-    if (!rn_dev_valid(rn_span_text(out)) || strncmp(out, "sim-", 4) == 0)
+    if (!rn_dev_valid(rn_span_text(out)) || strncmp(out, "sim", 3) == 0)
         snprintf(out, RN_DEV_MAX + 1, "this-machine");
 }
 
@@ -98,8 +98,8 @@ int world_init(struct demo_world *world, int devices, const char *influx, struct
         return rn_fail_errno(err, "cannot make a temporary folder (TMPDIR names another place)");
     }
     name_of_this_machine(world->device);
-    if (devices >= 7)
-        snprintf(world->cut_device, sizeof world->cut_device, CUT_DEVICE);
+    if (devices >= CUT_NUMBER)
+        snprintf(world->cut_device, sizeof world->cut_device, "sim%03d", CUT_NUMBER);
     return 0;
 }
 
@@ -235,8 +235,7 @@ static int start_simulator(struct demo_world *world, struct rn_err *err)
         if (rc < 0)
             return rc;
         add(&args, "--via");
-        snprintf(text, sizeof text, "%s=mqtt://127.0.0.1:%u", world->cut_device,
-                 relay_port(world->relay));
+        snprintf(text, sizeof text, "%d=mqtt://127.0.0.1:%u", CUT_NUMBER, relay_port(world->relay));
         add(&args, text);
     }
     set_agent_options(world, &args, "simulated");
