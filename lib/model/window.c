@@ -271,20 +271,23 @@ static bool agrees(const struct dict_field *known, const struct incoming *in)
            f->mul == g->mul && rn_span_eq(f->unit, g->unit);
 }
 
-// The cell of a column rescaled by 10^more, if it keeps its value to the bit.
+static double value_of(int64_t scaled, uint8_t decimals)
+{
+    struct rn_grid one = {
+        .n = 1, .cells = &(union rn_cell){.i = scaled}, .states = &(uint8_t){RN_CELL_SCALED}};
+    struct rn_field field = {.type = RN_FLOAT, .decimals = decimals, .mul = 1};
+    struct rn_value value = {.d = 0};
+    return rn_grid_value(&one, &field, 0, 0, &value) ? value.d : 0;
+}
+
+// The cell of a column rescaled by 10^more, if it keeps its value (beyond 2^53 it may not).
 static bool rescaled(int64_t scaled, uint8_t decimals, uint8_t more, int64_t *out)
 {
     int64_t factor = 1;
     for (uint8_t i = 0; i < more; i++)
         factor *= 10;
-    if (__builtin_mul_overflow(scaled, factor, out))
-        return false;
-    struct rn_grid one = {.n = 1, .cells = &(union rn_cell){.i = scaled}, .states = &(uint8_t){1}};
-    struct rn_field field = {.type = RN_FLOAT, .decimals = decimals, .mul = 1};
-    struct rn_value value;
-    int64_t again;
-    return rn_grid_value(&one, &field, 0, 0, &value) &&
-           rn_scale_double(value.d, (uint8_t)(decimals + more), 1, &again) && again == *out;
+    return !__builtin_mul_overflow(scaled, factor, out) &&
+           value_of(scaled, decimals) == value_of(*out, (uint8_t)(decimals + more));
 }
 
 // Visits all scaled cells of a field in the window; with `apply` rescales them, else only checks.

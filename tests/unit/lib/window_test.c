@@ -606,6 +606,24 @@ static void a_value_that_others_cannot_follow_is_literal(void **state)
     rn_window_free(window);
 }
 
+static void no_value_changes_when_another_needs_decimals(void **state)
+{
+    (void)state;
+    struct rn_window *window = window_of(1, 10, 100);
+    const double values[] = {7789111514589919, 0.5}; // ten times the first is no double
+    for (int i = 0; i < 2; i++) {
+        tick(window, 1 + i);
+        rn_window_add_double(window, "m", NULL, 0, "v", values[i]);
+    }
+    struct cut c = cut(window);
+    struct rn_value value;
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(value_at(c, 0, i, &value));
+        assert_true(value.d == values[i]);
+    }
+    rn_window_free(window);
+}
+
 static void not_finite_is_refused(void **state)
 {
     (void)state;
@@ -736,6 +754,7 @@ int main(void)
         cmocka_unit_test(doubles_from_outside_are_scaled_with_the_decimals_they_need),
         cmocka_unit_test(doubles_that_do_not_scale_are_literal),
         cmocka_unit_test(a_value_that_others_cannot_follow_is_literal),
+        cmocka_unit_test(no_value_changes_when_another_needs_decimals),
         cmocka_unit_test(not_finite_is_refused),
         cmocka_unit_test(a_point_from_outside_is_taken_whole_or_told_to_wait),
         cmocka_unit_test(a_bad_value_does_not_take_its_point_along),
