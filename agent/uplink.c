@@ -520,10 +520,12 @@ static void on_no_row(struct uplink *x)
     if (!x->fetching)
         return;
     x->fetching = false;
-    if (x->fetching_live)
+    if (x->fetching_live) {
         x->live_next = x->at.next;
-    else
+    } else {
         x->back_next = x->live_from;
+        x->probing = 0;
+    }
 }
 
 static void on_frozen(struct uplink *x, const struct uplink_event *e)
@@ -587,10 +589,14 @@ static void announce_if_deaf(struct uplink *x, uint32_t before, int64_t now,
 // Answers are sent without acknowledgement and may be lost: ask about the oldest rows again.
 static void probe_if_due(struct uplink *x, int64_t now)
 {
-    if (x->probe_ms == 0 || now < x->probe_ms || x->probing || count_flights(x, false) > 0)
+    if (x->probe_ms == 0 || now < x->probe_ms || count_flights(x, false) > 0)
         return;
     if (x->at.low >= x->at.next) {
         x->probe_ms = 0;
+        return;
+    }
+    if (x->hold_ms || x->blocked_ms) { // nothing can be asked now
+        plan_probe(x, now);
         return;
     }
     x->probing = x->probe_batch ? x->probe_batch : 1;

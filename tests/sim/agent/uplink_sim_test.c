@@ -1,0 +1,719 @@
+// The uplink against a model of disk, broker and bridge on a virtual clock, from seeds: loss,
+// repetition, reordering, restarts of everything, a bridge that forgets, a buffer restored from an
+// old copy, eviction. A failure prints its seed; UPLINK_SEED=n runs that one alone.
+#include "agent/uplink.h"
+#include <runnel/crc.h>
+#include <runnel/rand.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum {
+    ROWS = 4096,    // seqs of one buffer
+    CONTENT = 8192, // batches ever made
+    NAMES = 16384,  // names in a log
+    MAIL = 512,     // messages under way
+};
+
+// ---- the disk
+// --------------------------------------------------------------------------------------
+
+struct disk_row {
+    bool there;
+    uint64_t install;
+    uint32_t content, schema;
+};
+
+struct disk {
+    struct disk_row row[ROWS];
+    uint64_t install, next, published, log_id;
+};
+
+static uint64_t disk_low(const struct disk *d)
+{
+    for (uint64_t s = 1; s < d->next; s++)
+        if (d->row[s].there)
+            return s;
+    return d->next;
+}
+
+// ---- the bridge
+// --------------------------------------------------------------------------------------
+
+struct name {
+    uint64_t install, seq;
+    uint32_t content;
+    int64_t durable_at; // when the sink has it
+    bool said;          // durable was said
+};
+
+struct bridge {
+    struct name name[NAMES];
+    uint32_t n;
+    uint64_t log_id;
+    uint64_t announced[64];
+    uint32_t nannounced;
+    uint64_t bound[64]; // install ^ schema << 48 of what it can decode
+    uint32_t nbound;
+    int64_t down_until;
+};
+
+// ---- messages
+// -------------------------------------------------------------------------------------------
+
+enum mail_type { UP_BIRTH, UP_KEY, UP_BATCH, DOWN_EVENT };
+
+struct mail {
+    int64_t at;
+    enum mail_type type;
+    uint32_t connection;
+    uint64_t install, seq;
+    uint32_t content, schema;
+    bool object, with_ack;
+    struct uplink_event event; // down
+    uint64_t log_id;
+};
+
+struct fate {
+    bool made, evicted, forgiven; // forgiven: a restored copy took it from the disk
+    uint32_t times;               // in the log that answers now
+    bool ever_durable;            // in some log
+};
+
+struct world {
+    uint64_t seed;
+    struct rn_rand rand;
+    int64_t now;
+    struct uplink core;
+    struct disk disk, copy;
+    bool has_copy, restored;
+    struct bridge bridge;
+    struct mail mail[MAIL];
+    uint32_t nmail, contents, connection;
+    bool connected;
+    int64_t reconnect_at, next_batch_at;
+    struct fate fate[CONTENT];
+    uint32_t loss, repeat; // per cent
+    uint64_t sends, conflicts;
+};
+
+static void check(struct world *w, bool good, const char *what)
+{
+    if (!good)
+        fail_msg("seed %llu at %lld ms: %s (UPLINK_SEED=%llu repeats it)",
+                 (unsigned long long)w->seed, (long long)w->now, what, (unsigned long long)w->seed);
+}
+
+static uint64_t dice(struct world *w, uint64_t sides)
+{
+    return rn_rand_below(&w->rand, sides);
+}
+
+static void post(struct world *w, struct mail m)
+{
+    if (dice(w, 100) < w->loss && m.type != UP_BIRTH && m.type != UP_KEY)
+        return; // QoS 1 is repeated by the broker; QoS 0 is not
+    uint32_t copies = 1 + (dice(w, 100) < w->repeat);
+    for (uint32_t i = 0; i < copies && w->nmail < MAIL; i++) {
+        m.at = w->now + 5 + (int64_t)dice(w, 60);
+        m.connection = w->connection;
+        w->mail[w->nmail++] = m;
+    }
+}
+
+static void feed(struct world *w, const struct uplink_event *e);
+
+// ---- the bridge's side
+// ------------------------------------------------------------------------------------
+
+static void say(struct world *w, struct uplink_event e)
+{
+    post(w, (struct mail){.type = DOWN_EVENT, .event = e, .log_id = w->bridge.log_id});
+}
+
+static struct name *find_name(struct bridge *b, uint64_t install, uint64_t seq)
+{
+    for (uint32_t i = 0; i < b->n; i++)
+        if (b->name[i].install == install && b->name[i].seq == seq)
+            return &b->name[i];
+    return NULL;
+}
+
+static bool knows(const uint64_t *list, uint32_t n, uint64_t value)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (list[i] == value)
+            return true;
+    return false;
+}
+
+static void learn(uint64_t *list, uint32_t *n, uint64_t value)
+{
+    if (!knows(list, *n, value) && *n < 64)
+        list[(*n)++] = value;
+}
+
+static void bridge_birth(struct world *w, const struct mail *m)
+{
+    struct bridge *b = &w->bridge;
+    struct uplink_event e = {.type = UPLINK_GOT_HELLO, .log_id = b->log_id};
+    learn(b->announced, &b->nannounced, m->install);
+    e.hello.install = m->install;
+    for (uint32_t i = 0; i < b->n; i++)
+        if (b->name[i].install == m->install && b->name[i].seq > e.hello.max_seq)
+            e.hello.max_seq = b->name[i].seq;
+    say(w, e);
+}
+
+static uint32_t crc_of_content(uint32_t content)
+{
+    return content * 2654435761u + 17;
+}
+
+static uint32_t crc_of_one(uint32_t content)
+{
+    uint32_t crc = crc_of_content(content);
+    const uint8_t b[4] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8),
+                          (uint8_t)crc};
+    return rn_crc32c(0, b, 4);
+}
+
+static void say_durable(struct world *w, struct name *n)
+{
+    n->said = true;
+    w->fate[n->content].ever_durable = true; // also if this log is wiped before the answer arrives
+    say(w, (struct uplink_event){.type = UPLINK_GOT_DURABLE,
+                                 .tag = (uint32_t)n->install,
+                                 .first = n->seq,
+                                 .last = n->seq,
+                                 .crc = crc_of_one(n->content)});
+}
+
+static void bridge_batch(struct world *w, const struct mail *m)
+{
+    struct bridge *b = &w->bridge;
+    if (!knows(b->announced, b->nannounced, m->install))
+        return;
+    uint64_t key = m->install ^ (uint64_t)m->schema << 48;
+    if (!knows(b->bound, b->nbound, key)) {
+        say(w, (struct uplink_event){.type = UPLINK_GOT_NEED,
+                                     .tag = (uint32_t)m->install,
+                                     .kind = RN_OBJECT_SCHEMA,
+                                     .id = m->schema,
+                                     .object = true});
+        return;
+    }
+    struct name *n = find_name(b, m->install, m->seq);
+    if (n && n->content != m->content) {
+        w->conflicts++;
+        check(w, w->restored, "one name was used for two batches");
+        say(w, (struct uplink_event){.type = UPLINK_GOT_CONFLICT,
+                                     .tag = (uint32_t)m->install,
+                                     .first = m->seq,
+                                     .last = m->seq});
+        return;
+    }
+    if (!n) {
+        check(w, b->n < NAMES, "the model's log is too small");
+        n = &b->name[b->n++];
+        *n = (struct name){.install = m->install,
+                           .seq = m->seq,
+                           .content = m->content,
+                           .durable_at = w->now + (int64_t)dice(w, 8000)};
+        w->fate[m->content].times++;
+        check(w, w->fate[m->content].times == 1 || w->restored,
+              "one batch is in the log under two names");
+    }
+    if (n->durable_at <= w->now)
+        say_durable(w, n);
+    else
+        say(w, (struct uplink_event){.type = UPLINK_GOT_RECEIVED,
+                                     .tag = (uint32_t)n->install,
+                                     .first = n->seq,
+                                     .last = n->seq});
+}
+
+static void bridge_time(struct world *w)
+{
+    for (uint32_t i = 0; i < w->bridge.n; i++) {
+        struct name *n = &w->bridge.name[i];
+        if (!n->said && n->durable_at <= w->now)
+            say_durable(w, n);
+    }
+}
+
+// ---- the agent's side
+// ------------------------------------------------------------------------------------
+
+static void do_fetch(struct world *w, const struct uplink_action *a)
+{
+    for (uint64_t s = a->first; s < a->last && s < w->disk.next; s++) {
+        const struct disk_row *r = &w->disk.row[s];
+        if (r->there) {
+            feed(w, &(struct uplink_event){
+                        .type = UPLINK_ROW, .seq = s, .install = r->install, .schema = r->schema});
+            return;
+        }
+    }
+    feed(w, &(struct uplink_event){.type = UPLINK_NO_ROW});
+}
+
+static void do_send(struct world *w, const struct uplink_action *a)
+{
+    const struct disk_row *r = &w->disk.row[a->seq];
+    if (!r->there) {
+        feed(w,
+             &(struct uplink_event){.type = UPLINK_GONE, .seq = a->seq, .low = disk_low(&w->disk)});
+        return;
+    }
+    check(w, a->seq <= w->disk.published, "sent before its name was committed as used");
+    check(w, uplink_in_flight(&w->core) <= w->core.window, "more in flight than the window");
+    for (uint64_t s = 1; s < a->low; s++)
+        check(w, !w->disk.row[s].there, "a row below low is pending");
+    w->sends++;
+    post(w, (struct mail){.type = UP_BATCH,
+                          .install = r->install,
+                          .seq = a->seq,
+                          .content = r->content,
+                          .schema = r->schema});
+}
+
+static void do_settle(struct world *w, const struct uplink_action *a)
+{
+    bool ok = true;
+    for (uint64_t s = a->first; s <= a->last && s < w->disk.next; s++) {
+        struct disk_row *r = &w->disk.row[s];
+        if (!r->there || (uint32_t)r->install != a->tag)
+            continue;
+        ok = crc_of_one(r->content) == a->crc; // the model's ranges hold one row
+        if (!ok)
+            break;
+        check(w, w->fate[r->content].ever_durable, "deleted what is not durable");
+        r->there = false;
+    }
+    feed(w, &(struct uplink_event){.type = UPLINK_SETTLED,
+                                   .tag = a->tag,
+                                   .first = a->first,
+                                   .last = a->last,
+                                   .low = disk_low(&w->disk),
+                                   .ok = ok});
+}
+
+static void do_relabel(struct world *w, const struct uplink_action *a)
+{
+    uint64_t install = (rn_rand_u64(&w->rand) >> 1) | 1;
+    for (uint64_t s = 1; s < w->disk.next; s++) {
+        struct disk_row *r = &w->disk.row[s];
+        bool clash = s >= a->first && s <= a->last && (uint32_t)r->install == a->tag;
+        if (s > w->disk.published || clash)
+            r->install = install;
+    }
+    w->disk.install = install;
+    feed(w, &(struct uplink_event){.type = UPLINK_RELABELLED, .install = install});
+}
+
+static void do_adopt(struct world *w, const struct uplink_action *a)
+{
+    if (w->disk.log_id != 0 && w->disk.log_id != a->log_id)
+        for (uint64_t s = 1; s < w->disk.next; s++)
+            w->disk.row[s].install = w->disk.install;
+    w->disk.log_id = a->log_id;
+    feed(w, &(struct uplink_event){.type = UPLINK_ADOPTED});
+}
+
+static void execute(struct world *w, const struct uplink_action *a)
+{
+    switch (a->type) {
+    case UPLINK_ANNOUNCE:
+        post(w, (struct mail){.type = UP_BIRTH, .install = w->disk.install});
+        break;
+    case UPLINK_FETCH:
+        do_fetch(w, a);
+        break;
+    case UPLINK_FREEZE:
+        w->disk.published = a->seq > w->disk.published ? a->seq : w->disk.published;
+        feed(w, &(struct uplink_event){.type = UPLINK_FROZEN, .up_to = a->seq});
+        break;
+    case UPLINK_SEND:
+        do_send(w, a);
+        break;
+    case UPLINK_KEY:
+        post(w, (struct mail){
+                    .type = UP_KEY, .install = a->install, .schema = a->id, .object = a->object});
+        break;
+    case UPLINK_SETTLE:
+        do_settle(w, a);
+        break;
+    case UPLINK_RELABEL:
+        do_relabel(w, a);
+        break;
+    case UPLINK_ADOPT:
+        do_adopt(w, a);
+        break;
+    }
+}
+
+static void feed(struct world *w, const struct uplink_event *e)
+{
+    struct uplink_actions actions;
+    uplink_step(&w->core, e, w->now, &actions);
+    for (uint32_t i = 0; i < actions.n; i++)
+        execute(w, &actions.item[i]);
+}
+
+static void start_agent(struct world *w)
+{
+    const struct uplink_conf conf = {.ack_by_ms = 3000,
+                                     .ack_timeout_min_ms = 1000,
+                                     .ack_timeout_max_ms = 60000,
+                                     .hello_timeout_ms = 1000,
+                                     .window = 16,
+                                     .seed = rn_rand_u64(&w->rand)};
+    const struct uplink_saved saved = {.install = w->disk.install,
+                                       .low = disk_low(&w->disk),
+                                       .next = w->disk.next,
+                                       .published = w->disk.published,
+                                       .log_id = w->disk.log_id};
+    uplink_init(&w->core, &conf, &saved);
+    w->connected = false;
+    w->reconnect_at = w->now + (int64_t)dice(w, 2000);
+}
+
+static void make_batch(struct world *w)
+{
+    if (w->disk.next >= ROWS || w->contents >= CONTENT)
+        return;
+    uint64_t seq = w->disk.next++;
+    uint32_t content = w->contents++;
+    w->fate[content].made = true;
+    w->disk.row[seq] = (struct disk_row){
+        .there = true, .install = w->disk.install, .content = content, .schema = content / 400};
+    bool open = w->core.phase == UPLINK_PHASE_OPEN;
+    if (open)
+        w->disk.published = seq;
+    feed(w,
+         &(struct uplink_event){.type = UPLINK_COMMITTED, .seq = seq, .up_to = w->disk.published});
+}
+
+static void disconnect(struct world *w)
+{
+    if (w->connected)
+        feed(w, &(struct uplink_event){.type = UPLINK_DISCONNECTED});
+    w->connected = false;
+    w->connection++; // what was under way is gone
+    w->reconnect_at = w->now + (int64_t)dice(w, 5000);
+}
+
+// ---- faults
+// ---------------------------------------------------------------------------------------------
+
+static void evict_oldest(struct world *w)
+{
+    uint64_t seq = disk_low(&w->disk);
+    if (seq == w->disk.next)
+        return;
+    w->disk.row[seq].there = false;
+    w->fate[w->disk.row[seq].content].evicted = true;
+    feed(w, &(struct uplink_event){.type = UPLINK_GONE, .low = disk_low(&w->disk)});
+}
+
+static void restart_bridge(struct world *w, bool forget)
+{
+    struct bridge *b = &w->bridge;
+    b->down_until = w->now + (int64_t)dice(w, 20000);
+    for (uint32_t i = 0; i < b->n; i++)
+        b->name[i].said = b->name[i].durable_at <= w->now; // answers under way are forgotten
+    if (!forget)
+        return;
+    for (uint32_t i = 0; i < b->n; i++)
+        w->fate[b->name[i].content].times = 0;
+    *b = (struct bridge){.log_id = b->log_id + 1, .down_until = b->down_until};
+}
+
+// The machine's disk is put back to an old copy: what was made since is gone from it.
+static void restore(struct world *w)
+{
+    for (uint64_t s = 1; s < w->disk.next; s++)
+        if (w->disk.row[s].there)
+            w->fate[w->disk.row[s].content].forgiven = true;
+    disconnect(w);
+    w->disk = w->copy;
+    for (uint64_t s = 1; s < w->disk.next; s++)
+        if (w->disk.row[s].there)
+            w->fate[w->disk.row[s].content].forgiven = false;
+    w->restored = true;
+    start_agent(w);
+}
+
+static void fault(struct world *w, bool with_copies)
+{
+    switch (dice(w, 9)) {
+    case 0:
+    case 1:
+        disconnect(w);
+        break;
+    case 2:
+        restart_bridge(w, false);
+        break;
+    case 3:
+        disconnect(w); // the broker restarts
+        w->reconnect_at += 3000;
+        break;
+    case 4:
+        disconnect(w);
+        start_agent(w);
+        break;
+    case 5:
+        if (dice(w, 3) == 0)
+            restart_bridge(w, true);
+        break;
+    case 6:
+        for (uint64_t i = dice(w, 4); i > 0; i--)
+            evict_oldest(w);
+        break;
+    case 7:
+        w->loss = (uint32_t)dice(w, 40);
+        w->repeat = (uint32_t)dice(w, 20);
+        break;
+    default:
+        if (with_copies && !w->has_copy) {
+            w->copy = w->disk;
+            w->has_copy = true;
+        } else if (with_copies && dice(w, 4) == 0) {
+            restore(w);
+            w->has_copy = false;
+        }
+        break;
+    }
+}
+
+// ---- the clock
+// ---------------------------------------------------------------------------------------------
+
+static void deliver(struct world *w, const struct mail *m)
+{
+    if (m->type == DOWN_EVENT) {
+        if (!w->connected || m->connection != w->connection)
+            return;
+        if (m->event.type == UPLINK_GOT_HELLO)
+            feed(w, &m->event);
+        feed(w, &(struct uplink_event){.type = UPLINK_GOT_ACK, .log_id = m->log_id});
+        if (m->event.type != UPLINK_GOT_HELLO)
+            feed(w, &m->event);
+        return;
+    }
+    if (w->now < w->bridge.down_until)
+        return;
+    if (m->type == UP_BIRTH)
+        bridge_birth(w, m);
+    else if (m->type == UP_KEY && m->object)
+        learn(w->bridge.bound, &w->bridge.nbound, m->install ^ (uint64_t)m->schema << 48);
+    else if (m->type == UP_BATCH)
+        bridge_batch(w, m);
+}
+
+static void deliver_due(struct world *w)
+{
+    for (uint32_t i = 0; i < w->nmail;) {
+        if (w->mail[i].at > w->now) {
+            i++;
+            continue;
+        }
+        struct mail m = w->mail[i];
+        w->mail[i] = w->mail[--w->nmail];
+        deliver(w, &m);
+    }
+}
+
+static void tick(struct world *w, int64_t batch_every)
+{
+    w->now += 10;
+    if (!w->connected && w->now >= w->reconnect_at) {
+        w->connected = true;
+        w->connection++;
+        feed(w, &(struct uplink_event){.type = UPLINK_CONNECTED});
+    }
+    deliver_due(w);
+    if (w->now >= w->bridge.down_until)
+        bridge_time(w);
+    if (batch_every && w->now >= w->next_batch_at) {
+        make_batch(w);
+        w->next_batch_at = w->now + batch_every;
+    }
+    int64_t wake = uplink_wake(&w->core);
+    if (wake <= w->now)
+        feed(w, &(struct uplink_event){.type = UPLINK_TIME});
+    check(w, uplink_wake(&w->core) > w->now - 1, "asks to be woken in the past");
+}
+
+static void drain(struct world *w, int64_t limit_ms)
+{
+    w->loss = w->repeat = 0;
+    w->bridge.down_until = 0;
+    int64_t end = w->now + limit_ms;
+    while (w->now < end && disk_low(&w->disk) < w->disk.next)
+        tick(w, 0);
+    check(w, disk_low(&w->disk) == w->disk.next, "rows are left although everything works again");
+}
+
+static void account(struct world *w)
+{
+    for (uint32_t c = 0; c < w->contents; c++) {
+        const struct fate *f = &w->fate[c];
+        check(w, f->ever_durable || f->evicted || f->forgiven || f->times > 0,
+              "a batch is nowhere");
+    }
+}
+
+static struct world *new_world(uint64_t seed)
+{
+    struct world *w = calloc(1, sizeof *w);
+    assert_non_null(w);
+    w->seed = seed;
+    rn_rand_init(&w->rand, seed);
+    w->now = 1000;
+    w->disk.install = (rn_rand_u64(&w->rand) >> 1) | 1;
+    w->disk.next = 1;
+    w->bridge.log_id = 77;
+    start_agent(w);
+    return w;
+}
+
+static void run(uint64_t seed, bool with_copies)
+{
+    struct world *w = new_world(seed);
+    w->loss = (uint32_t)dice(w, 30);
+    w->repeat = (uint32_t)dice(w, 20);
+    int64_t fault_at = 3000, end = 400000;
+    while (w->now < end) {
+        tick(w, 2000);
+        if (w->now >= fault_at) {
+            fault(w, with_copies);
+            fault_at = w->now + (int64_t)dice(w, 20000);
+        }
+    }
+    drain(w, 3600000);
+    account(w);
+    free(w);
+}
+
+static void seeds(bool with_copies, uint64_t count)
+{
+    const char *one = getenv("UPLINK_SEED");
+    if (one) {
+        run(strtoull(one, NULL, 10), with_copies);
+        return;
+    }
+    for (uint64_t seed = 1; seed <= count; seed++)
+        run(seed, with_copies);
+}
+
+static void nothing_is_lost_or_doubled_whatever_fails(void **state)
+{
+    (void)state;
+    seeds(false, 150);
+}
+
+static void restored_copies_lose_and_merge_nothing(void **state)
+{
+    (void)state;
+    seeds(true, 150);
+}
+
+static void a_backlog_drains_at_the_pace_of_the_window(void **state)
+{
+    (void)state;
+    struct world *w = new_world(1);
+    w->reconnect_at = INT64_MAX;
+    for (int i = 0; i < 500; i++)
+        make_batch(w);
+    w->reconnect_at = w->now;
+    int64_t begin = w->now;
+    drain(w, 600000);
+    // 500 rows, 16 at a time once the window has opened, about 70 ms a round
+    check(w, w->now - begin < 20000, "the backlog drains too slowly");
+    check(w, w->sends < 520, "rows were sent again although nothing was lost");
+    free(w);
+}
+
+static void the_newest_batch_is_sent_first_after_an_outage(void **state)
+{
+    (void)state;
+    struct world *w = new_world(2);
+    w->reconnect_at = INT64_MAX;
+    for (int i = 0; i < 50; i++)
+        make_batch(w);
+    w->reconnect_at = w->now;
+    while (w->bridge.n == 0 && w->now < 60000)
+        tick(w, 0);
+    check(w, w->bridge.n == 1 && w->bridge.name[0].seq == 50, "the newest batch was not first");
+    free(w);
+}
+
+static void no_data_goes_before_the_hello(void **state)
+{
+    (void)state;
+    struct world *w = new_world(3);
+    make_batch(w);
+    w->bridge.down_until = INT64_MAX;
+    while (w->now < 120000)
+        tick(w, 2000);
+    check(w, w->sends == 0, "data was sent without a hello");
+    check(w, w->core.stats.announces > 3, "the birth is not repeated");
+    free(w);
+}
+
+static void a_hostile_bridge_cannot_cause_endless_new_installs(void **state)
+{
+    (void)state;
+    struct world *w = new_world(4);
+    make_batch(w);
+    while (w->core.phase != UPLINK_PHASE_OPEN)
+        tick(w, 0);
+    for (int i = 0; i < 100; i++) {
+        struct uplink_event e = {.type = UPLINK_GOT_HELLO, .log_id = w->bridge.log_id};
+        e.hello.install = w->disk.install;
+        e.hello.max_seq = 1000000;
+        feed(w, &e);
+    }
+    check(w, w->core.stats.relabels <= UPLINK_RELABEL_MAX, "too many new installs");
+    free(w);
+}
+
+static void a_hold_stops_sending_until_it_is_over(void **state)
+{
+    (void)state;
+    struct world *w = new_world(5);
+    while (w->core.phase != UPLINK_PHASE_OPEN)
+        tick(w, 0);
+    feed(w, &(struct uplink_event){
+                .type = UPLINK_GOT_ACK, .log_id = w->bridge.log_id, .hold_ms = 5000});
+    int64_t until = w->now + 4900;
+    make_batch(w);
+    while (w->now < until)
+        tick(w, 0);
+    check(w, w->sends == 0, "sent while held");
+    drain(w, 60000);
+    free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_backlog_drains_at_the_pace_of_the_window),
+        cmocka_unit_test(the_newest_batch_is_sent_first_after_an_outage),
+        cmocka_unit_test(no_data_goes_before_the_hello),
+        cmocka_unit_test(a_hostile_bridge_cannot_cause_endless_new_installs),
+        cmocka_unit_test(a_hold_stops_sending_until_it_is_over),
+        cmocka_unit_test(nothing_is_lost_or_doubled_whatever_fails),
+        cmocka_unit_test(restored_copies_lose_and_merge_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
