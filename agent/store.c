@@ -32,10 +32,10 @@ static const char tables[] =
     "delivered INTEGER, evicted INTEGER, thinned INTEGER, refused INTEGER, lost INTEGER);"
     "CREATE TABLE IF NOT EXISTS batch(seq INTEGER PRIMARY KEY AUTOINCREMENT, install INTEGER, "
     "schema INTEGER, samples INTEGER, t_first INTEGER, t_last INTEGER, boot INTEGER, "
-    "boot_ms INTEGER, trusted INTEGER, crc INTEGER, body BLOB);"
+    "boot_ms INTEGER, trusted INTEGER, crc INTEGER, mark INTEGER, body BLOB);"
     "CREATE TABLE IF NOT EXISTS journal(id INTEGER PRIMARY KEY CHECK(id=1), schema INTEGER, "
     "samples INTEGER, t_first INTEGER, t_last INTEGER, boot INTEGER, boot_ms INTEGER, "
-    "trusted INTEGER, crc INTEGER, body BLOB);"
+    "trusted INTEGER, crc INTEGER, mark INTEGER, body BLOB);"
     "CREATE TABLE IF NOT EXISTS schema(id INTEGER PRIMARY KEY, hash BLOB UNIQUE, object BLOB);"
     "CREATE TABLE IF NOT EXISTS boot(id INTEGER PRIMARY KEY, name TEXT UNIQUE);";
 
@@ -64,11 +64,11 @@ static const char *const statements[SQL_COUNT] = {
                      "delivered, evicted, thinned, refused, lost FROM meta WHERE id=1",
     [SQL_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(1,?,?,?,?,?,?,?,?,?,?,?)",
     [SQL_APPEND] = "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, "
-                   "trusted, crc, body) VALUES(?,?,?,?,?,?,?,?,?,?)",
-    [SQL_JOURNAL] = "INSERT OR REPLACE INTO journal VALUES(1,?,?,?,?,?,?,?,?,?)",
+                   "trusted, crc, mark, body) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+    [SQL_JOURNAL] = "INSERT OR REPLACE INTO journal VALUES(1,?,?,?,?,?,?,?,?,?,?)",
     [SQL_JOURNAL_DROP] = "DELETE FROM journal",
     [SQL_NEXT] = "SELECT seq, install, schema, samples, t_first, t_last, boot_ms, trusted, crc, "
-                 "body FROM batch WHERE seq>=? AND seq<? ORDER BY seq LIMIT 1",
+                 "mark, body FROM batch WHERE seq>=? AND seq<? ORDER BY seq LIMIT 1",
     [SQL_LOW] = "SELECT seq FROM batch ORDER BY seq LIMIT 1",
     [SQL_RANGE] =
         "SELECT seq, install, crc, samples FROM batch WHERE seq>=? AND seq<=? ORDER BY seq",
@@ -162,10 +162,18 @@ static int put_meta(struct store *store, struct rn_err *err)
     return rn_stmt_run(put, err);
 }
 
+// Without a row nothing is pending: what a damaged file told too much of is lost.
+static void settle_remainder(struct store *store)
+{
+    if (store->now.state.rows == 0 && store->now.journal_samples == 0)
+        ledger_settle(&store->now.state.ledger, LEDGER_LOST, store->now.state.ledger.pending);
+}
+
 // Ends a transaction: commits if rc is not negative, else everything is as before. Returns rc or
 // the error of the commit.
 static int end(struct store *store, int rc, struct rn_err *err)
 {
+    settle_remainder(store);
     int done = rc < 0 ? rc : put_meta(store, err);
     if (done >= 0)
         done = rn_db_commit(store->db, err);
@@ -225,7 +233,8 @@ static void bind_row(struct rn_stmt *stmt, int at, const struct store *store,
     rn_bind_int(stmt, at + 5, row->boot_ms);
     rn_bind_int(stmt, at + 6, row->trusted);
     rn_bind_int(stmt, at + 7, row->crc);
-    rn_bind_blob(stmt, at + 8, row->body);
+    rn_bind_int(stmt, at + 8, store_row_mark(row));
+    rn_bind_blob(stmt, at + 9, row->body);
 }
 
 static int drop_row(struct store *store, const struct evict_row *row, uint64_t samples,
@@ -354,7 +363,7 @@ static void read_row(struct rn_stmt *stmt, struct store_row *row)
                               .boot_ms = rn_column_int(stmt, 6),
                               .trusted = rn_column_int(stmt, 7) != 0,
                               .crc = (uint32_t)rn_column_int(stmt, 8),
-                              .body = rn_column_blob(stmt, 9)};
+                              .body = rn_column_blob(stmt, 10)};
 }
 
 static int drop_damaged(struct store *store, const struct store_row *row, struct rn_err *err)
@@ -385,7 +394,7 @@ int store_next(struct store *store, uint64_t first, uint64_t last, struct store_
             return rc;
         }
         read_row(next, row);
-        if (rn_crc32c(0, row->body.data, row->body.len) == row->crc)
+        if (store_row_whole(row, (uint32_t)rn_column_int(next, 9)))
             return 1;
         rc = drop_damaged(store, row, err);
         if (rc < 0)
@@ -713,8 +722,8 @@ static int journal_to_batch(struct store *store, struct store_report *report, st
     char sql[512];
     snprintf(sql, sizeof sql,
              "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, trusted, "
-             "crc, body) SELECT %llu, schema, samples, t_first, t_last, boot, boot_ms, trusted, "
-             "crc, body FROM journal; DELETE FROM journal;",
+             "crc, mark, body) SELECT %llu, schema, samples, t_first, t_last, boot, boot_ms, "
+             "trusted, crc, mark, body FROM journal; DELETE FROM journal;",
              (unsigned long long)store->now.state.install);
     int rc = rn_db_exec(store->db, sql, err);
     if (rc < 0)

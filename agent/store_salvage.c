@@ -6,15 +6,31 @@
 #include <runnel/crypto.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SALVAGE_ROWS_MAX = 1000000, SCHEMA_IDS_MAX = 65536, META_COLUMNS = 11 };
+#define PAD_MAX_BYTES ((off_t)1 << 32)
 
 int store_boot_name(char out[33])
 {
     return rn_clock_boot_id(out, NULL);
+}
+
+uint32_t store_row_mark(const struct store_row *row)
+{
+    const uint64_t fields[] = {row->schema, row->samples, (uint64_t)row->t_first,
+                               (uint64_t)row->t_last, row->crc};
+    return rn_crc32c(0, fields, sizeof fields);
+}
+
+bool store_row_whole(const struct store_row *row, uint32_t mark)
+{
+    return row->body.len > 0 && store_row_mark(row) == mark &&
+           rn_crc32c(0, row->body.data, row->body.len) == row->crc;
 }
 
 static int move_aside(const char *path, const char *aside, const char *suffix, struct rn_err *err)
@@ -78,11 +94,15 @@ static bool schema_is_whole(struct rn_stmt *get)
 static bool row_is_whole(struct salvage *s)
 {
     char sql[80];
-    struct rn_span body = rn_column_blob(s->get, 10);
-    if (body.len == 0 || rn_crc32c(0, body.data, body.len) != (uint32_t)rn_column_int(s->get, 9))
+    const struct store_row row = {.schema = (uint32_t)rn_column_int(s->get, 2),
+                                  .samples = (uint64_t)rn_column_int(s->get, 3),
+                                  .t_first = rn_column_int(s->get, 4),
+                                  .t_last = rn_column_int(s->get, 5),
+                                  .crc = (uint32_t)rn_column_int(s->get, 9),
+                                  .body = rn_column_blob(s->get, 11)};
+    if (!store_row_whole(&row, (uint32_t)rn_column_int(s->get, 10)))
         return false;
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM schema WHERE id=%lld",
-             (long long)rn_column_int(s->get, 2));
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM schema WHERE id=%u", row.schema);
     return rn_db_int(s->to, sql, 0) == 1;
 }
 
@@ -119,7 +139,7 @@ static int copy_batches(struct salvage *s, struct rn_err *err)
             continue;
         s->samples += (uint64_t)rn_column_int(s->get, 3);
         s->rows++;
-        int rc = copy_row(s, 11, 1u << 10, err);
+        int rc = copy_row(s, 12, 1u << 11, err);
         if (rc < 0)
             return rc;
     }
@@ -196,8 +216,8 @@ static int salvage_into(struct salvage *s, struct store_report *report, struct r
         rc = with_statements(
             s,
             "SELECT seq, install, schema, samples, t_first, t_last, boot, boot_ms, "
-            "trusted, crc, body FROM batch WHERE seq=?",
-            "INSERT OR IGNORE INTO batch VALUES(?,?,?,?,?,?,?,?,?,?,?)", copy_batches, err);
+            "trusted, crc, mark, body FROM batch WHERE seq=?",
+            "INSERT OR IGNORE INTO batch VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", copy_batches, err);
     if (rc >= 0)
         rc = keep_sequence(s, err);
     if (rc >= 0)
@@ -209,11 +229,32 @@ static int salvage_into(struct salvage *s, struct store_report *report, struct r
     return rc;
 }
 
+// SQLite reads nothing of a file that is shorter than its header says: the missing pages become
+// zeros, which only fail where they are read. Page size and count: fileformat2.html, 1.3.
+static void pad(const char *path)
+{
+    uint8_t head[32];
+    struct stat info;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head && fstat(fd, &info) == 0) {
+        off_t page = (off_t)head[16] << 8 | head[17];
+        off_t count =
+            (off_t)head[28] << 24 | (off_t)head[29] << 16 | (off_t)head[30] << 8 | head[31];
+        off_t whole = page * count;
+        if (whole > info.st_size && whole < PAD_MAX_BYTES)
+            (void)!ftruncate(fd, whole);
+    }
+    close(fd);
+}
+
 int store_salvage(struct rn_db *db, const char *aside, struct store_report *report,
                   struct rn_err *err)
 {
     struct salvage s = {.to = db};
     struct rn_db_conf conf = {.path = aside, .page_size = 1024, .cache_kib = 32};
+    pad(aside);
     if (rn_db_open(&s.from, &conf, NULL) < 0)
         return RN_OK; // nothing can be read: the buffer begins anew
     int rc = rn_random_id(&s.install, err);

@@ -13,6 +13,10 @@ RN_MUST_CHECK int store_quarantine(const char *path, char *aside, size_t size, s
 // A file that cannot be read at all is no error.
 RN_MUST_CHECK int store_salvage(struct rn_db *db, const char *aside, struct store_report *report,
                                 struct rn_err *err);
+// SQLite does not notice a flipped bit in a row: the mark guards the columns beside the body
+// (install changes later and seq is the key), the CRC the body.
+uint32_t store_row_mark(const struct store_row *row);
+bool store_row_whole(const struct store_row *row, uint32_t mark);
 // The kernel's boot id, negative if it cannot be read.
 RN_MUST_CHECK int store_boot_name(char out[33]);
 

@@ -1,0 +1,297 @@
+// The buffer when things break: killed at any moment, bytes flipped, cut short, no room, no right
+// to write.
+#include "agent/store.h"
+#include <runnel/crc.h>
+#include <runnel/crypto.h>
+#include <runnel/file.h>
+#include <runnel/rand.h>
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { SAMPLES = 10, KILLS = 25 };
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/store_fault.XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int drop_folder(void **state)
+{
+    (void)state;
+    struct rn_err err;
+    return rn_remove_tree(folder, &err);
+}
+
+static struct store *open_store(struct store_report *report)
+{
+    struct store_conf conf = {.folder = folder, .max_bytes = 1 << 20};
+    struct rn_err err = {.text = ""};
+    struct store *s = NULL;
+    if (store_open(&s, &conf, report, &err) < 0)
+        fail_msg("%s", err.text);
+    return s;
+}
+
+static int add(struct store *s, uint64_t number, struct rn_err *err)
+{
+    char body[300];
+    uint8_t hash[RN_HASH_BYTES];
+    uint32_t schema;
+    memset(body, 'x', sizeof body);
+    memcpy(body, &number, sizeof number);
+    rn_sha256(hash, "s", 1);
+    int rc = store_schema_id(s, hash, rn_span_text("s"), &schema, err);
+    struct store_row row = {.schema = schema,
+                            .samples = SAMPLES,
+                            .crc = rn_crc32c(0, body, sizeof body),
+                            .body = {(const uint8_t *)body, sizeof body}};
+    return rc < 0 ? rc : store_append(s, &row, false, 0, err);
+}
+
+// Appends for ever; tells in shared memory how many appends returned.
+static void child(uint64_t *done)
+{
+    struct store_report report;
+    struct store_conf conf = {.folder = folder, .max_bytes = 8 << 20};
+    struct store *s;
+    struct rn_err err;
+    if (store_open(&s, &conf, &report, &err) < 0)
+        _exit(1);
+    for (;;) {
+        if (add(s, *done, &err) < 0)
+            _exit(2);
+        ++*done;
+    }
+}
+
+static void a_kill_at_any_moment_loses_nothing_that_was_committed(void **state)
+{
+    (void)state;
+    uint64_t *done =
+        mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(done != MAP_FAILED);
+    struct rn_rand rand;
+    rn_rand_init(&rand, 1);
+    for (int kill_number = 0; kill_number < KILLS; kill_number++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            child(done);
+        nanosleep(&(struct timespec){.tv_nsec = 5000000 + (long)rn_rand_below(&rand, 30000000)},
+                  NULL);
+        kill(pid, SIGKILL);
+        int status;
+        waitpid(pid, &status, 0);
+        assert_true(WIFSIGNALED(status));
+        struct store_report report;
+        struct store *s = open_store(&report);
+        const struct store_state *st = store_state(s);
+        // What was committed after the last count is a bonus, at most one row a kill.
+        assert_in_range(st->rows, *done, *done + (uint64_t)kill_number + 1);
+        assert_false(report.quarantined);
+        assert_int_equal(st->ledger.produced, st->rows * SAMPLES);
+        assert_true(ledger_balanced(&st->ledger));
+        *done = st->rows;
+        store_close(s);
+    }
+    assert_true(*done > 10);
+    munmap(done, sizeof *done);
+}
+
+static void fill(uint64_t rows)
+{
+    struct store_report report;
+    struct rn_err err;
+    struct store *s = open_store(&report);
+    for (uint64_t i = 0; i < rows; i++)
+        assert_int_equal(add(s, i, &err), RN_OK);
+    store_close(s);
+}
+
+static void path_of(char out[128], const char *name)
+{
+    snprintf(out, 128, "%s/%s", folder, name);
+}
+
+// Opens, checks that the ledger still tells of every sample, and that the buffer goes on working.
+static void mended(uint64_t rows, const char *what)
+{
+    struct store_report report;
+    struct rn_err err = {.text = ""};
+    struct store *s = open_store(&report);
+    const struct store_state *st = store_state(s);
+    uint64_t first = 0;
+    struct store_row row;
+    while (store_next(s, first, UINT64_MAX >> 1, &row, &err) == 1) {
+        uint64_t number;
+        memcpy(&number, row.body.data, sizeof number);
+        if (number + 1 != row.seq)
+            fail_msg("%s: row %llu has the content of another", what, (unsigned long long)row.seq);
+        first = row.seq + 1;
+    }
+    // Every sample has a fate; only a file whose ledger is gone begins a new one with what it has.
+    bool anew = report.quarantined && st->ledger.produced == st->rows * SAMPLES;
+    if (!ledger_balanced(&st->ledger) || (st->ledger.produced < rows * SAMPLES && !anew))
+        fail_msg("%s: samples are missing without a count", what);
+    if (add(s, 0, &err) < 0)
+        fail_msg("%s: %s", what, err.text);
+    store_close(s);
+}
+
+static void flipped_bytes_anywhere_never_stop_the_buffer(void **state)
+{
+    (void)state;
+    struct rn_rand rand;
+    rn_rand_init(&rand, 2);
+    int salvaged = 0;
+    for (int round = 0; round < 40; round++) {
+        char path[128], what[64], aside[128];
+        struct stat info;
+        fill(60);
+        path_of(path, "buffer.db");
+        assert_int_equal(stat(path, &info), 0);
+        int fd = open(path, O_RDWR);
+        assert_true(fd >= 0);
+        off_t at = (off_t)rn_rand_below(&rand, (uint64_t)info.st_size - 64);
+        char noise[64];
+        for (size_t i = 0; i < sizeof noise; i++)
+            noise[i] = (char)rn_rand_below(&rand, 256);
+        assert_int_equal(pwrite(fd, noise, sizeof noise, at), sizeof noise);
+        close(fd);
+        snprintf(what, sizeof what, "round %d, 64 bytes at %lld", round, (long long)at);
+        mended(60, what);
+        path_of(aside, "buffer.db.damaged");
+        salvaged += access(aside, F_OK) == 0;
+        drop_folder(NULL);
+        assert_int_equal(mkdir(folder, 0700), 0);
+    }
+    assert_true(salvaged > 5);
+}
+
+static void a_file_cut_short_gives_back_what_is_left(void **state)
+{
+    (void)state;
+    char path[128];
+    struct stat info;
+    fill(200);
+    path_of(path, "buffer.db");
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(truncate(path, info.st_size / 2), 0);
+    struct store_report report;
+    struct store *s = open_store(&report);
+    assert_true(report.quarantined);
+    assert_true(report.salvaged_rows > 40);
+    assert_true(report.lost_samples > 0);
+    assert_int_equal(store_state(s)->ledger.produced, 200 * SAMPLES);
+    assert_int_equal(store_state(s)->next, 201); // no name is used twice
+    assert_true(ledger_balanced(&store_state(s)->ledger));
+    store_close(s);
+}
+
+static void a_file_that_is_no_database_is_set_aside(void **state)
+{
+    (void)state;
+    char path[128];
+    struct rn_err err;
+    path_of(path, "buffer.db");
+    static const char text[] = "this was never a database, but it is long enough to look at";
+    assert_int_equal(
+        rn_file_replace(path, (struct rn_span){(const uint8_t *)text, sizeof text}, 0600, &err), 0);
+    struct store_report report;
+    struct store *s = open_store(&report);
+    assert_true(report.quarantined);
+    assert_int_equal(access(report.aside, F_OK), 0);
+    assert_int_equal(add(s, 0, &err), RN_OK);
+    store_close(s);
+}
+
+// In a child: its limit on file sizes stands for a disk without room.
+static int full_disk_child(void)
+{
+    struct store_report report;
+    struct store_conf conf = {.folder = folder, .max_bytes = 1 << 20};
+    struct store *s;
+    struct rn_err err;
+    if (store_open(&s, &conf, &report, &err) < 0)
+        return 10;
+    for (uint64_t i = 0; i < 50; i++)
+        if (add(s, i, &err) < 0)
+            return 11;
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit = {.rlim_cur = 64 << 10, .rlim_max = RLIM_INFINITY};
+    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+        return 12;
+    struct rn_ledger last = store_state(s)->ledger;
+    int rc = 0;
+    for (uint64_t i = 50; i < 1000 && rc >= 0; i++) {
+        last = store_state(s)->ledger;
+        rc = add(s, i, &err);
+    }
+    if (rc >= 0)
+        return 13;
+    // The refused batch left no trace, and the room's return is noticed.
+    if (memcmp(&last, &store_state(s)->ledger, sizeof last) != 0)
+        return 14;
+    limit.rlim_cur = RLIM_INFINITY;
+    if (setrlimit(RLIMIT_FSIZE, &limit) < 0 || add(s, 5, &err) < 0)
+        return 15;
+    store_close(s);
+    return 0;
+}
+
+static void a_full_disk_refuses_cleanly_and_recovers(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(full_disk_child());
+    int status;
+    waitpid(pid, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_folder_that_cannot_be_made_is_an_error_with_words(void **state)
+{
+    (void)state;
+    struct store_conf conf = {.folder = "/proc/nothing/here", .max_bytes = 1 << 20};
+    struct store_report report;
+    struct rn_err err = {.text = ""};
+    struct store *s = NULL;
+    assert_true(store_open(&s, &conf, &report, &err) < 0);
+    assert_non_null(strstr(err.text, "/proc/nothing"));
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, drop_folder)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(a_kill_at_any_moment_loses_nothing_that_was_committed),
+        IN_FOLDER(flipped_bytes_anywhere_never_stop_the_buffer),
+        IN_FOLDER(a_file_cut_short_gives_back_what_is_left),
+        IN_FOLDER(a_file_that_is_no_database_is_set_aside),
+        IN_FOLDER(a_full_disk_refuses_cleanly_and_recovers),
+        IN_FOLDER(a_folder_that_cannot_be_made_is_an_error_with_words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,396 @@
+// The buffer: what it promises while nothing is broken.
+#include "agent/store.h"
+#include <runnel/crc.h>
+#include <runnel/crypto.h>
+#include <runnel/file.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/store_test.XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int drop_folder(void **state)
+{
+    (void)state;
+    struct rn_err err;
+    return rn_remove_tree(folder, &err);
+}
+
+static struct store *reopen(uint64_t fingerprint, int64_t max_bytes, struct store_report *report)
+{
+    struct store_conf conf = {.folder = folder, .max_bytes = max_bytes, .fingerprint = fingerprint};
+    struct rn_err err = {.text = ""};
+    struct store *s = NULL;
+    if (store_open(&s, &conf, report, &err) < 0)
+        fail_msg("%s", err.text);
+    return s;
+}
+
+static struct store *open_small(void)
+{
+    struct store_report report;
+    return reopen(7, 1 << 20, &report);
+}
+
+static uint32_t schema_of(struct store *s, const char *object)
+{
+    uint8_t hash[RN_HASH_BYTES];
+    uint32_t id = 0;
+    rn_sha256(hash, object, strlen(object));
+    assert_int_equal(store_schema_id(s, hash, rn_span_text(object), &id, NULL), RN_OK);
+    return id;
+}
+
+static struct store_row row_of(struct store *s, char *body, size_t len, int number)
+{
+    memset(body, 'a' + number % 26, len);
+    snprintf(body, len, "%d", number);
+    return (struct store_row){.schema = schema_of(s, "schema"),
+                              .samples = 10,
+                              .t_first = 1000,
+                              .t_last = 2000 + number,
+                              .crc = rn_crc32c(0, body, len),
+                              .body = {(const uint8_t *)body, len}};
+}
+
+static uint64_t add(struct store *s, int number)
+{
+    char body[400];
+    struct store_row row = row_of(s, body, sizeof body, number);
+    struct rn_err err = {.text = ""};
+    if (store_append(s, &row, false, 0, &err) < 0)
+        fail_msg("%s", err.text);
+    return row.seq;
+}
+
+static uint32_t crc_over(const uint32_t *crcs, int n)
+{
+    uint32_t crc = 0;
+    for (int i = 0; i < n; i++) {
+        const uint8_t b[4] = {(uint8_t)(crcs[i] >> 24), (uint8_t)(crcs[i] >> 16),
+                              (uint8_t)(crcs[i] >> 8), (uint8_t)crcs[i]};
+        crc = rn_crc32c(crc, b, 4);
+    }
+    return crc;
+}
+
+static uint32_t crc_of(struct store *s, uint64_t seq)
+{
+    struct store_row row;
+    assert_int_equal(store_next(s, seq, seq + 1, &row, NULL), 1);
+    return row.crc;
+}
+
+static uint32_t tag(struct store *s)
+{
+    return (uint32_t)store_state(s)->install;
+}
+
+static void what_was_appended_is_there_after_reopening(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    for (int i = 0; i < 5; i++)
+        add(s, i);
+    struct store_state before = *store_state(s);
+    store_close(s);
+    s = open_small();
+    assert_int_equal(store_state(s)->install, before.install);
+    assert_int_equal(store_state(s)->rows, 5);
+    assert_int_equal(store_state(s)->next, 6);
+    assert_int_equal(store_state(s)->ledger.pending, 50);
+    assert_true(ledger_balanced(&store_state(s)->ledger));
+    struct store_row row;
+    assert_int_equal(store_next(s, 3, 100, &row, NULL), 1);
+    assert_int_equal(row.seq, 3);
+    assert_memory_equal(row.body.data, "2", 2);
+    store_close(s);
+}
+
+static void a_seq_is_never_used_twice_not_even_after_the_buffer_drained(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    add(s, 0);
+    uint32_t crc = crc_of(s, 1);
+    assert_int_equal(store_settle(s, tag(s), 1, 1, crc_over(&crc, 1), ROW_DURABLE, NULL), 1);
+    assert_int_equal(store_state(s)->rows, 0);
+    store_close(s);
+    s = open_small();
+    assert_int_equal(add(s, 1), 2);
+    store_close(s);
+}
+
+static void only_a_matching_crc_deletes(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    uint32_t crcs[3];
+    for (int i = 0; i < 3; i++) {
+        add(s, i);
+        crcs[i] = crc_of(s, (uint64_t)i + 1);
+    }
+    assert_int_equal(store_settle(s, tag(s), 1, 3, 12345, ROW_DURABLE, NULL), 0);
+    assert_int_equal(store_settle(s, tag(s) + 1, 1, 3, crc_over(crcs, 3), ROW_DURABLE, NULL), 0);
+    assert_int_equal(store_settle(s, tag(s), 1, 4, crc_over(crcs, 3), ROW_DURABLE, NULL), 0);
+    assert_int_equal(store_state(s)->rows, 3);
+    assert_int_equal(store_settle(s, tag(s), 1, 3, crc_over(crcs, 3), ROW_DURABLE, NULL), 1);
+    assert_int_equal(store_state(s)->rows, 0);
+    assert_int_equal(store_state(s)->ledger.delivered, 30);
+    store_close(s);
+}
+
+static void a_range_over_rows_settled_shortly_before_still_matches(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    uint32_t crcs[3];
+    for (int i = 0; i < 3; i++) {
+        add(s, i);
+        crcs[i] = crc_of(s, (uint64_t)i + 1);
+    }
+    assert_int_equal(store_settle(s, tag(s), 1, 2, crc_over(crcs, 2), ROW_DURABLE, NULL), 1);
+    assert_int_equal(store_settle(s, tag(s), 1, 3, crc_over(crcs, 3), ROW_DURABLE, NULL), 1);
+    assert_int_equal(store_state(s)->ledger.delivered, 30);
+    store_close(s);
+}
+
+static void a_range_that_claims_the_world_is_no_match(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    add(s, 0);
+    assert_int_equal(store_settle(s, tag(s), 1, RN_ID_MAX, 1, ROW_DURABLE, NULL), 0);
+    assert_int_equal(store_state(s)->rows, 1);
+    store_close(s);
+}
+
+static void refused_rows_are_counted_as_refused(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    add(s, 0);
+    add(s, 1);
+    assert_int_equal(store_settle(s, tag(s), 2, 2, 0, ROW_REFUSED, NULL), 1);
+    assert_int_equal(store_state(s)->ledger.refused, 10);
+    assert_int_equal(store_state(s)->ledger.pending, 10);
+    store_close(s);
+}
+
+static void the_buffer_stays_within_its_budget_and_counts_what_it_drops(void **state)
+{
+    (void)state;
+    struct store_report report;
+    struct store *s = reopen(7, 128 << 10, &report);
+    for (int i = 0; i < 1000; i++)
+        add(s, i);
+    const struct store_state *st = store_state(s);
+    assert_true(st->rows > 100 && st->rows < 400);
+    assert_int_equal(st->ledger.evicted + st->ledger.pending, 10000);
+    assert_int_equal(st->low, 1001 - st->rows);
+    assert_true(ledger_balanced(&st->ledger));
+    char path[128];
+    struct stat info;
+    snprintf(path, sizeof path, "%s/buffer.db", folder);
+    assert_int_equal(stat(path, &info), 0);
+    assert_true(info.st_size <= 128 << 10);
+    store_close(s);
+}
+
+static void rows_older_than_the_limit_go(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    store_reconf(s, 1 << 20, 5000);
+    add(s, 0);
+    char body[100];
+    struct store_row row = row_of(s, body, sizeof body, 1);
+    row.t_last = 100000;
+    assert_int_equal(store_append(s, &row, false, 100000, NULL), RN_OK);
+    assert_int_equal(store_state(s)->rows, 1);
+    assert_int_equal(store_state(s)->ledger.evicted, 10);
+    store_close(s);
+}
+
+static void the_journal_becomes_a_batch_after_a_crash(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    char body[100];
+    struct store_row row = row_of(s, body, sizeof body, 1);
+    row.samples = 4;
+    assert_int_equal(store_journal(s, &row, NULL), RN_OK);
+    row.samples = 7;
+    assert_int_equal(store_journal(s, &row, NULL), RN_OK);
+    assert_int_equal(store_state(s)->ledger.produced, 7);
+    store_close(s);
+    struct store_report report;
+    s = reopen(7, 1 << 20, &report);
+    assert_int_equal(report.journal_samples, 7);
+    assert_int_equal(store_state(s)->rows, 1);
+    assert_int_equal(store_state(s)->ledger.pending, 7);
+    store_close(s);
+}
+
+static void a_cut_takes_the_place_of_the_journal(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    char body[100];
+    struct store_row row = row_of(s, body, sizeof body, 1);
+    row.samples = 4;
+    assert_int_equal(store_journal(s, &row, NULL), RN_OK);
+    row.samples = 10;
+    assert_int_equal(store_append(s, &row, false, 0, NULL), RN_OK);
+    assert_int_equal(store_state(s)->ledger.produced, 10);
+    store_close(s);
+    s = open_small();
+    assert_int_equal(store_state(s)->rows, 1);
+    assert_int_equal(store_state(s)->ledger.pending, 10);
+    store_close(s);
+}
+
+static void another_machine_gets_another_install_for_what_was_not_published(void **state)
+{
+    (void)state;
+    struct store_report report;
+    struct store *s = open_small();
+    add(s, 0);
+    add(s, 1);
+    uint64_t old = store_state(s)->install;
+    assert_int_equal(store_publish(s, 1, NULL), RN_OK);
+    store_close(s);
+    s = reopen(8, 1 << 20, &report);
+    assert_true(report.relabelled);
+    assert_int_not_equal(store_state(s)->install, old);
+    struct store_row row;
+    assert_int_equal(store_next(s, 1, 2, &row, NULL), 1);
+    assert_int_equal(row.install, old);
+    assert_int_equal(store_next(s, 2, 3, &row, NULL), 1);
+    assert_int_equal(row.install, store_state(s)->install);
+    store_close(s);
+}
+
+static void a_conflict_relabels_its_rows_and_what_was_not_published(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    for (int i = 0; i < 4; i++)
+        add(s, i);
+    uint64_t old = store_state(s)->install;
+    assert_int_equal(store_publish(s, 3, NULL), RN_OK);
+    assert_int_equal(store_relabel(s, (uint32_t)old, 2, 2, NULL), RN_OK);
+    static const bool moved[] = {false, true, false, true};
+    for (uint64_t seq = 1; seq <= 4; seq++) {
+        struct store_row row;
+        assert_int_equal(store_next(s, seq, seq + 1, &row, NULL), 1);
+        assert_int_equal(row.install != old, moved[seq - 1]);
+    }
+    store_close(s);
+}
+
+static void another_log_takes_every_row_under_the_current_install(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    add(s, 0);
+    assert_int_equal(store_publish(s, 1, NULL), RN_OK);
+    assert_int_equal(store_adopt(s, 5, NULL), RN_OK);
+    assert_int_equal(store_relabel(s, 0, 1, 0, NULL), RN_OK);
+    struct store_row row;
+    assert_int_equal(store_next(s, 1, 2, &row, NULL), 1);
+    assert_int_not_equal(row.install, store_state(s)->install);
+    assert_int_equal(store_adopt(s, 6, NULL), RN_OK);
+    assert_int_equal(store_next(s, 1, 2, &row, NULL), 1);
+    assert_int_equal(row.install, store_state(s)->install);
+    store_close(s);
+}
+
+static void equal_schemas_share_an_id_and_come_back_whole(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    uint32_t a = schema_of(s, "one"), b = schema_of(s, "two");
+    assert_int_not_equal(a, b);
+    assert_int_equal(schema_of(s, "one"), a);
+    uint8_t hash[RN_HASH_BYTES];
+    struct rn_span object;
+    assert_int_equal(store_schema(s, b, hash, &object, NULL), RN_OK);
+    assert_memory_equal(object.data, "two", 3);
+    assert_int_equal(store_schema(s, 999, hash, &object, NULL), RN_ENOENT);
+    for (int i = 0; i < 100; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "schema %d", i);
+        assert_true(schema_of(s, text) > b);
+    }
+    store_close(s);
+}
+
+static void a_second_agent_is_kept_out_of_the_folder(void **state)
+{
+    (void)state;
+    struct store *s = open_small(), *other = NULL;
+    struct store_conf conf = {.folder = folder, .max_bytes = 1 << 20};
+    struct store_report report;
+    struct rn_err err;
+    assert_int_equal(store_open(&other, &conf, &report, &err), RN_EEXIST);
+    struct store_state seen;
+    bool running;
+    assert_int_equal(store_inspect(folder, &seen, &running, &err), RN_OK);
+    assert_true(running);
+    assert_int_equal(seen.install, store_state(s)->install);
+    store_close(s);
+}
+
+static void without_a_disk_it_works_in_memory(void **state)
+{
+    (void)state;
+    struct store_conf conf = {.folder = NULL, .max_bytes = 1 << 20};
+    struct store_report report;
+    struct rn_err err;
+    struct store *s;
+    assert_int_equal(store_open(&s, &conf, &report, &err), RN_OK);
+    assert_true(store_in_memory(s));
+    assert_int_equal(add(s, 0), 1);
+    store_close(s);
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, drop_folder)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(what_was_appended_is_there_after_reopening),
+        IN_FOLDER(a_seq_is_never_used_twice_not_even_after_the_buffer_drained),
+        IN_FOLDER(only_a_matching_crc_deletes),
+        IN_FOLDER(a_range_over_rows_settled_shortly_before_still_matches),
+        IN_FOLDER(a_range_that_claims_the_world_is_no_match),
+        IN_FOLDER(refused_rows_are_counted_as_refused),
+        IN_FOLDER(the_buffer_stays_within_its_budget_and_counts_what_it_drops),
+        IN_FOLDER(rows_older_than_the_limit_go),
+        IN_FOLDER(the_journal_becomes_a_batch_after_a_crash),
+        IN_FOLDER(a_cut_takes_the_place_of_the_journal),
+        IN_FOLDER(another_machine_gets_another_install_for_what_was_not_published),
+        IN_FOLDER(a_conflict_relabels_its_rows_and_what_was_not_published),
+        IN_FOLDER(another_log_takes_every_row_under_the_current_install),
+        IN_FOLDER(equal_schemas_share_an_id_and_come_back_whole),
+        IN_FOLDER(a_second_agent_is_kept_out_of_the_folder),
+        cmocka_unit_test(without_a_disk_it_works_in_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
