@@ -84,6 +84,7 @@ bool acker_compose(const struct dedupe_install *in, const struct acker_words *wo
         return false;
     out->has_hello = words->has_hello;
     out->hello = words->hello;
+    out->hold_ms = words->hold_ms;
     out->has_report = words->has_report;
     out->report_n = words->report_n;
     out->nneed = words->nneed;

@@ -19,6 +19,7 @@ struct acker_words {
     bool has_hello;
     bool has_report;
     uint8_t nneed, nconflict;
+    uint32_t hold_ms; // send nothing for so long
     struct rn_hello hello;
     uint64_t report_n;
     struct rn_ack_need need[ACKER_MAX_NEEDS];
