@@ -21,7 +21,7 @@ struct fleet_install {
     struct acker_words words;       // what is to be said beside
     uint64_t max_epoch;
     uint64_t fingerprint;
-    int64_t said_ms; // when something durable was last said
+    int64_t said_ms;        // when something durable was last said
     uint64_t greeted_epoch; // the last birth that was answered
     bool talks;             // it sent a batch since: it has heard the hello
     struct {

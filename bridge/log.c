@@ -285,7 +285,7 @@ static int drop_oldest(struct log *log, struct rn_err *err)
 static bool may_go(const struct log *log, uint64_t needed, int64_t utc_ms)
 {
     const struct sealed *oldest = &log->sealed[0];
-    if (!log->nsealed || oldest->last >= needed)
+    if (!log->nsealed || oldest->last > needed)
         return false;
     bool old = log->conf.max_age_ms && utc_ms - oldest->utc_ms > log->conf.max_age_ms;
     return old || log_bytes(log) > log->conf.history_bytes;
@@ -294,9 +294,9 @@ static bool may_go(const struct log *log, uint64_t needed, int64_t utc_ms)
 static int64_t unread_bytes(const struct log *log, uint64_t needed)
 {
     int64_t bytes = segment_bytes(log->open);
-    for (int i = log->nsealed - 1; i >= 0 && log->sealed[i].last >= needed; i--)
+    for (int i = log->nsealed - 1; i >= 0 && log->sealed[i].last > needed; i--)
         bytes += log->sealed[i].bytes;
-    return needed > log->head ? 0 : bytes;
+    return needed >= log->head ? 0 : bytes;
 }
 
 int64_t log_retain(struct log *log, uint64_t needed, int64_t utc_ms, struct rn_err *err)

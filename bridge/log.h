@@ -43,7 +43,7 @@ RN_MUST_CHECK int log_append(struct log *log, const struct log_row *row, uint64_
                              struct rn_err *err);
 RN_MUST_CHECK int log_commit(struct log *log, struct rn_err *err);
 void log_rollback(struct log *log);
-// Drops sealed segments that retention allows: below `needed` (the slowest holding cursor's
+// Drops sealed segments that retention allows: up to `needed` (the slowest holding cursor's
 // position) within the history budget. Returns how many rows were dropped, negative on error.
 RN_MUST_CHECK int64_t log_retain(struct log *log, uint64_t needed, int64_t utc_ms,
                                  struct rn_err *err);
