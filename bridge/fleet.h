@@ -47,6 +47,7 @@ struct fleet_device {
     struct fleet_bucket keys, hellos, reports;
     uint32_t complained; // reasons of refusal that were logged, one bit each
     bool dirty;          // differs from fleet.db
+    int told_state;      // enum live_state that was logged last
     // Its last status, and when that came (wall clock; 0: none yet).
     int64_t first_ms, status_ms, heard_ms, state_ms;
     uint64_t config_revision;
