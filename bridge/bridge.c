@@ -2,6 +2,7 @@
 #include "bridge/bridge.h"
 
 #include "bridge/probe.h"
+#include <fcntl.h>
 #include <runnel/clock.h>
 #include <runnel/crypto.h>
 #include <runnel/db.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define TICK_MS      250
@@ -34,6 +36,7 @@ struct client {
 
 struct bridge {
     const struct config *config;
+    int lock; // of the data folder
     struct rn_loop *loop;
     struct log *log;
     struct schemas *schemas;
@@ -412,6 +415,24 @@ static int save_device(void *arg,
     return rc;
 }
 
+// One bridge a folder.
+static int lock_folder(struct bridge *bridge, struct rn_err *err)
+{
+    char path[512];
+    const char *folder = bridge->config->settings.data;
+    int rc = rn_mkdirs(folder, 0750, err);
+    if (rc == RN_OK)
+        rc = rn_path_join(path, sizeof path, folder, "lock", err);
+    if (rc)
+        return rc;
+    bridge->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (bridge->lock < 0)
+        return rn_fail_errno(err, "cannot write to the data folder %s", folder);
+    if (flock(bridge->lock, LOCK_EX | LOCK_NB) != 0)
+        return rn_fail(err, RN_EEXIST, "another bridge uses the data folder %s", folder);
+    return RN_OK;
+}
+
 static int open_log(struct bridge *bridge, struct rn_err *err)
 {
     const struct bridge_settings *s = &bridge->config->settings;
@@ -420,9 +441,7 @@ static int open_log(struct bridge *bridge, struct rn_err *err)
                             .cursor_bytes = s->log_cursor_bytes,
                             .history_bytes = s->log_history_bytes,
                             .max_age_ms = s->log_max_age_ms};
-    int rc = rn_mkdirs(s->data, 0750, err);
-    if (rc == RN_OK)
-        rc = log_open(&bridge->log, &conf, err);
+    int rc = log_open(&bridge->log, &conf, err);
     if (rc)
         return rc;
     if (log_quarantined(bridge->log)[0])
@@ -558,7 +577,10 @@ int bridge_new(struct bridge **out, const struct config *config, struct rn_err *
         return rn_fail(err, RN_ENOMEM, "out of memory");
     bridge->config = config;
     bridge->started_ms = rn_clock_utc_ms();
-    int rc = rn_loop_new(&bridge->loop, err);
+    bridge->lock = -1;
+    int rc = lock_folder(bridge, err);
+    if (rc == RN_OK)
+        rc = rn_loop_new(&bridge->loop, err);
     if (rc == RN_OK)
         rc = open_log(bridge, err);
     if (rc == RN_OK)
@@ -614,6 +636,8 @@ void bridge_free(struct bridge *bridge)
     schemas_close(bridge->schemas);
     log_close(bridge->log);
     rn_loop_free(bridge->loop);
+    if (bridge->lock >= 0)
+        close(bridge->lock);
     free(bridge);
 }
 

@@ -26,7 +26,7 @@
 static const struct rn_opt rows[] = {
     {.key = "name", .type = RN_OPT_TEXT, TEXT(name), .min = 1, .max = RN_DEV_MAX, .def = "Bridge",
      .help = "name of this bridge, beginning with a capital letter"},
-    {.key = "data", .type = RN_OPT_TEXT, TEXT(data), .min = 1, .def = "/var/lib/runnel-bridge",
+    {.key = "data", .type = RN_OPT_TEXT, TEXT(data), .min = 1, .max = 255, .def = "/var/lib/runnel-bridge",
      .flags = RN_OPT_PATH, .help = "folder of the log and of everything that is kept"},
     {.key = "topic_prefix", .type = RN_OPT_TEXT, TEXT(topic_prefix), .min = 1, .max = 32,
      .def = "rn", .help = "first level of all topics"},
@@ -60,7 +60,7 @@ static const struct rn_opt rows[] = {
      .help = "token for changes; empty: made at first start in data/http.token"},
     {.key = "http.hosts", .type = RN_OPT_TEXT, TEXT(http_hosts),
      .help = "further Host names that are answered, separated by spaces"},
-    {.key = "ack_after", .type = RN_OPT_TEXT, TEXT(ack_after), .min = 1, .def = "log",
+    {.key = "ack_after", .type = RN_OPT_TEXT, TEXT(ack_after), .min = 1, .max = CURSOR_NAME_MAX, .def = "log",
      .help = "what makes a batch durable: log, or the name of a sink"},
     {.key = "commit_interval", .type = RN_OPT_DURATION, AT(commit_interval_ms), .min = 1,
      .max = 10 * SECOND, .def = "20ms", .help = "batches are committed together within this time"},
@@ -125,6 +125,7 @@ static const struct rn_opt type_row[] = {
      .offset = offsetof(struct config_sink, type),
      .size = sizeof(((struct config_sink *)0)->type),
      .min = 1,
+     .max = 31,
      .flags = RN_OPT_REQUIRED,
      .help = "what kind of sink it is"},
 };

@@ -11,7 +11,14 @@
 #include <string.h>
 
 // Exit codes; docs/OPERATIONS.md lists them.
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_UNREACHABLE = 4 };
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_CONFIG = 3,
+    EXIT_IN_USE = 4,
+    EXIT_UNREACHABLE = 5
+};
 
 #define MAX_SETS 64
 
@@ -45,10 +52,11 @@ static int cmd_run(const struct options *options)
         return rc;
     rn_log_level_set((enum rn_log_level)config->settings.log_level);
     rn_db_setup(0);
-    if (bridge_new(&bridge, config, &err) < 0) {
+    rc = bridge_new(&bridge, config, &err);
+    if (rc < 0) {
         rn_log(RN_LOG_ERROR, "bridge_cannot_start", "err=%s", RN_Q(err.text));
         config_free(config);
-        return EXIT_FAILED;
+        return rc == RN_EEXIST ? EXIT_IN_USE : EXIT_FAILED;
     }
     bridge_run(bridge);
     bridge_free(bridge);
