@@ -366,6 +366,7 @@ static int send_subscribe(struct rn_mqtt *m, struct subscription *subscription)
     options.onSuccess5 = on_subscribed;
     options.onFailure5 = on_subscribe_failed;
     options.subscribeOptions.retainAsPublished = 1;
+    options.subscribeOptions.noLocal = 1;
     return MQTTAsync_subscribe(m->client, subscription->filter, subscription->qos, &options);
 }
 

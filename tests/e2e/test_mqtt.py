@@ -37,6 +37,19 @@ class Driver:
         assert len(self.lines("^stopped$")) == 1
 
 
+def exchange(world, broker, driver, text):
+    """One message each way, with a peer on the broker's plain listener."""
+    peer = world.peer(broker)
+    peer.subscribe("up/x")
+    driver.send("sub down/x 1")
+    driver.wait_log("^sub down/x 1$")
+    driver.send(f"pub up/x 1 0 1 {text}")
+    driver.wait_log("^pub 1 0$")
+    assert peer.wait_message("up/x").payload == text.encode()
+    peer.publish("down/x", text)
+    driver.wait_log(f"^msg down/x 1 0 {text}$")
+
+
 def test_connects_publishes_and_receives_at_both_qos(world):
     broker = world.broker()
     peer = world.peer(broker)
@@ -72,6 +85,20 @@ def test_retained_flag_is_seen_as_published(world):
     driver.wait_log("^sub from/# 1$")
     peer.publish("from/live", "x", retain=True)
     driver.wait_log("^msg from/live 1 1 x$")
+
+
+def test_own_publishes_do_not_come_back(world):
+    broker = world.broker()
+    peer = world.peer(broker)
+    driver = Driver(world, broker.url)
+    driver.up()
+    driver.send("sub # 1")
+    driver.wait_log("^sub # 1$")
+    driver.send("pub own 1 0 1 mine")
+    driver.wait_log("^pub 1 0$")
+    peer.publish("other", "theirs")
+    driver.wait_log("^msg other 1 0 theirs$")
+    assert driver.lines("^msg own") == []
 
 
 def test_subscriptions_are_sent_again_after_the_broker_restarted_empty(world):
@@ -330,10 +357,7 @@ def test_mutual_tls_with_the_certificate_as_identity(world):
     cert, key = pki.client(user)
     driver = Driver(world, broker.device_url, id=user, ca=pki.ca, cert=cert, key=key)
     driver.up()
-    driver.send("sub a/b 1")
-    driver.wait_log("^sub a/b 1$")
-    driver.send("pub a/b 1 0 1 secret")
-    driver.wait_log("^msg a/b 1 0 secret$")
+    exchange(world, broker, driver, "secret")
     assert f"u'{user}'" in broker.proc.log()
     driver.stop()
 
@@ -378,10 +402,7 @@ def test_websockets(world, secure):
     driver = Driver(world, f"{scheme}://127.0.0.1:{gateway.port}/some/path", **options)
     driver.up()
     assert gateway.paths == ["/some/path"]
-    driver.send("sub a/b 1")
-    driver.wait_log("^sub a/b 1$")
-    driver.send("pub a/b 1 0 1 " + "x" * 3000)
-    driver.wait_log("^msg a/b 1 0 x{3000}$")
+    exchange(world, broker, driver, "x" * 3000)
     driver.stop()
 
 
@@ -395,8 +416,7 @@ def test_http_proxy(world, secure):
                     proxy=f"127.0.0.1:{proxy.port}", **options)
     driver.up()
     assert proxy.requests == [f"CONNECT 127.0.0.1:{broker.tls_port if secure else broker.port}"]
-    driver.send("pub a/b 1 0 1 x")
-    driver.wait_log("^pub 1 0$")
+    exchange(world, broker, driver, "through")
     driver.stop()
 
 
