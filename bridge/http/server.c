@@ -144,6 +144,11 @@ static void request_free(struct http_request *request)
     free(request);
 }
 
+struct rn_loop *http_server_loop(struct http_server *server)
+{
+    return server->loop;
+}
+
 struct http_server *http_request_server(struct http_request *request)
 {
     return request->door->server;
@@ -648,14 +653,20 @@ uint16_t http_server_port(const struct http_server *server)
     return server->port;
 }
 
+void http_server_halt(struct http_server *server)
+{
+    if (!server || !server->started)
+        return;
+    rn_wake_send(server->stop);
+    pthread_join(server->thread, NULL);
+    server->started = false;
+}
+
 void http_server_stop(struct http_server *server)
 {
     if (!server)
         return;
-    if (server->started) {
-        rn_wake_send(server->stop);
-        pthread_join(server->thread, NULL);
-    }
+    http_server_halt(server);
     close_door(&server->tcp);
     close_door(&server->unix_socket);
     if (server->conf.socket_path)

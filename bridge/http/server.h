@@ -49,7 +49,10 @@ struct http_conf {
 RN_MUST_CHECK int http_server_start(struct http_server **out, const struct http_conf *conf,
                                     struct rn_err *err);
 uint16_t http_server_port(const struct http_server *server); // that it really listens on
-// Ends streams, waits for kept requests no longer than a second, joins the thread.
+// Answers what waits, ends streams, ends the thread; the server stays so that what its loop owns
+// can be freed. Posts are dropped from then on. From another thread than the server's.
+void http_server_halt(struct http_server *server); // accepts NULL
+// Halts if that was not done, and frees.
 void http_server_stop(struct http_server *server); // accepts NULL
 
 // Any thread: runs fn(arg) on the server's thread. False when too many are waiting: fn does not
@@ -57,6 +60,8 @@ void http_server_stop(struct http_server *server); // accepts NULL
 bool http_post(struct http_server *server, void (*fn)(void *arg), void *arg);
 
 // ---- requests: the server's thread only ---------------------------------------------------------
+struct rn_loop;
+struct rn_loop *http_server_loop(struct http_server *server);
 struct http_server *http_request_server(struct http_request *request);
 const char *http_param(const struct http_request *request, uint32_t index);    // "" beyond
 const char *http_query(const struct http_request *request, const char *name);  // NULL if not given
