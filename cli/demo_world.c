@@ -51,7 +51,7 @@ static void begin(struct arguments *args, const char *program, const char *comma
     args->count = 0;
     add(args, path);
     add(args, command);
-    add(args, "--config");
+    add(args, "-c");
     add(args, "/dev/null"); // options alone
 }
 
