@@ -1,7 +1,10 @@
 // See bridge.h.
 #include "bridge/bridge.h"
 
+#include "bridge/http/api.h"
+#include "bridge/offers.h"
 #include "bridge/probe.h"
+#include "bridge/view.h"
 #include <fcntl.h>
 #include <runnel/clock.h>
 #include <runnel/crypto.h>
@@ -46,12 +49,16 @@ struct bridge {
     struct intake *intake;
     struct cursors *cursors;
     struct calls *calls;
-    struct counters counters;
+    struct desired *desired;
+    struct offers *offers;
+    struct http_api *api;
+    struct counters counters, counted; // counted: the copy that a view shows
     struct client in, out;
     struct rn_timer *work, *tick;
     struct rn_signal *sigterm, *sigint;
     int64_t work_ms; // when the work timer fires; 0: it does not run
     int64_t tick_ms, saved_ms, retained_ms, started_ms, since_ms;
+    int64_t started_mono_ms;
     uint32_t ack_cursor[ANSWERS_CURSORS]; // cursor numbers of those that acknowledgement waits for
     uint32_t nack_cursors;
     bool blind, full, stopping, ready;
@@ -570,6 +577,54 @@ static int make_handles(struct bridge *bridge, struct rn_err *err)
     return rc == RN_OK ? calls_new(&bridge->calls, bridge->loop, bridge, MAX_CALLS, err) : rc;
 }
 
+// ---- desired configurations and HTTP
+// ----------------------------------------------------------------
+
+static int publish_config(void *arg, const char *dev, struct rn_span message)
+{
+    return bridge_publish_config(arg, dev, message);
+}
+
+static int open_desired(struct bridge *bridge, struct rn_err *err)
+{
+    int rc = desired_open(&bridge->desired, bridge->config->settings.data, err);
+    if (rc == RN_OK)
+        rc = offers_new(&bridge->offers,
+                        &(struct offers_conf){
+                            .desired = bridge->desired, .publish = publish_config, .arg = bridge},
+                        err);
+    if (rc == RN_OK) {
+        struct intake_hooks hooks = offers_hooks(bridge->offers);
+        bridge_set_hooks(bridge, &hooks);
+    }
+    return rc;
+}
+
+static int open_http(struct bridge *bridge, struct rn_err *err)
+{
+    const struct bridge_settings *s = &bridge->config->settings;
+    char token[sizeof s->http_token], token_path[512], socket_path[512];
+    int rc = rn_path_join(token_path, sizeof token_path, s->data, "http.token", err);
+    if (rc == RN_OK)
+        rc = rn_path_join(socket_path, sizeof socket_path, s->data, "bridge.sock", err);
+    memcpy(token, s->http_token, sizeof token);
+    if (rc == RN_OK && !token[0])
+        rc = http_api_token(token, token_path, err);
+    if (rc == RN_OK)
+        rc = http_api_start(&bridge->api,
+                            &(struct http_api_conf){.listen = s->http_listen,
+                                                    .socket_path = socket_path,
+                                                    .hosts = s->http_hosts,
+                                                    .token = token,
+                                                    .folder = s->data,
+                                                    .dead_max_bytes = s->dead_max_bytes,
+                                                    .dead_max_age_ms = s->dead_max_age_ms,
+                                                    .calls = bridge->calls,
+                                                    .cursors = bridge->cursors},
+                            err);
+    return rc;
+}
+
 int bridge_new(struct bridge **out, const struct config *config, struct rn_err *err)
 {
     struct bridge *bridge = calloc(1, sizeof *bridge);
@@ -577,6 +632,7 @@ int bridge_new(struct bridge **out, const struct config *config, struct rn_err *
         return rn_fail(err, RN_ENOMEM, "out of memory");
     bridge->config = config;
     bridge->started_ms = rn_clock_utc_ms();
+    bridge->started_mono_ms = rn_clock_mono_ms();
     bridge->lock = -1;
     int rc = lock_folder(bridge, err);
     if (rc == RN_OK)
@@ -591,6 +647,10 @@ int bridge_new(struct bridge **out, const struct config *config, struct rn_err *
         rc = open_intake(bridge, err);
     if (rc == RN_OK)
         rc = open_cursors(bridge, err);
+    if (rc == RN_OK)
+        rc = open_desired(bridge, err);
+    if (rc == RN_OK)
+        rc = open_http(bridge, err);
     if (rc) {
         bridge_free(bridge);
         return rc;
@@ -621,15 +681,19 @@ void bridge_free(struct bridge *bridge)
 {
     if (!bridge)
         return;
+    http_api_close(bridge->api);
     calls_free(bridge->calls);
+    cursors_free(bridge->cursors);
+    http_api_free(bridge->api);
     rn_mqtt_free(bridge->in.mqtt);
     rn_mqtt_free(bridge->out.mqtt);
-    cursors_free(bridge->cursors);
     rn_signal_free(bridge->sigint);
     rn_signal_free(bridge->sigterm);
     rn_timer_free(bridge->tick);
     rn_timer_free(bridge->work);
     intake_free(bridge->intake);
+    offers_free(bridge->offers);
+    desired_close(bridge->desired);
     answers_free(bridge->answers);
     deadletters_close(bridge->dead);
     fleet_close(bridge->fleet);
@@ -707,4 +771,25 @@ int bridge_publish_config(struct bridge *bridge, const char *dev, struct rn_span
     char topic[RN_TOPIC_MAX];
     int rc = rn_topic_write(topic, bridge->config->settings.topic_prefix, RN_TOPIC_CONFIG, dev);
     return rc == RN_OK ? rn_mqtt_publish(bridge->out.mqtt, topic, message, 1, true, 1) : rc;
+}
+
+void bridge_get_view(struct bridge *bridge, struct bridge_view *out)
+{
+    bridge->counted = bridge_counters(bridge);
+    *out = (struct bridge_view){
+        .name = bridge->config->settings.name,
+        .fleet = bridge->fleet,
+        .log = bridge->log,
+        .desired = bridge->desired,
+        .counters = &bridge->counted,
+        .connected = bridge->ready && rn_mqtt_connected(bridge->in.mqtt) &&
+                     rn_mqtt_connected(bridge->out.mqtt),
+        .storing = !log_full(bridge->log),
+        .started_ms = bridge->started_mono_ms,
+    };
+}
+
+int bridge_offer_config(struct bridge *bridge, const char *dev, struct rn_err *err)
+{
+    return offers_publish(bridge->offers, dev, err);
 }

@@ -5,6 +5,7 @@
 #include <runnel/file.h>
 
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -195,9 +196,12 @@ int http_api_start(struct http_api **out, const struct http_api_conf *conf, stru
     if (!api)
         return rn_fail(err, RN_ENOMEM, "out of memory");
     api->conf = *conf;
+    snprintf(api->token, sizeof api->token, "%s", conf->token);
+    snprintf(api->socket_path, sizeof api->socket_path, "%s",
+             conf->socket_path ? conf->socket_path : "");
     struct http_conf server = {.listen = conf->listen,
-                               .socket_path = conf->socket_path,
-                               .token = conf->token,
+                               .socket_path = conf->socket_path ? api->socket_path : NULL,
+                               .token = api->token,
                                .hosts = conf->hosts,
                                .routes = routes,
                                .nroutes = sizeof routes / sizeof routes[0],

@@ -16,7 +16,7 @@
 struct http_api;
 
 struct http_api_conf {
-    const char *listen;      // as in server.h
+    const char *listen;      // as in server.h; outlives the API, hosts and folder too
     const char *socket_path; // or NULL
     const char *hosts;       // further Host names
     const char *token;

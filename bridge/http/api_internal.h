@@ -16,6 +16,7 @@
 
 struct http_api {
     struct http_api_conf conf;
+    char token[256], socket_path[512]; // copies of conf's
     struct http_server *server;
     bool closing;
     // What `verify` answers arrives here, on the server's loop.
