@@ -66,7 +66,7 @@ CORES = [
 # Interface headers: a core may use their plain structs; they name the loop, which a core cannot call.
 INTERFACES = {"bridge/sink/sink.h", "agent/collect/collector.h", "include/runnel/mqtt.h"}
 WORLD = re.compile(r"^(sys/|net/|netinet/|arpa/|linux/)|^(time|unistd|fcntl|pthread|threads|dirent|"
-                   r"poll|signal|netdb|stdatomic)\.h$")
+                   r"poll|signal|netdb|semaphore|stdatomic)\.h$")
 
 # Beginning of a header's name -> the library it comes from.
 THIRD_PARTY = {
@@ -77,8 +77,8 @@ THIRD_PARTY = {
 # What is neither ours nor third-party has to be of the C library or the kernel.
 SYSTEM = re.compile(r"^(sys|net|netinet|arpa|linux|bits)/|^(alloca|assert|byteswap|ctype|dirent|dlfcn|endian|"
                     r"errno|fcntl|fenv|float|fnmatch|ftw|getopt|glob|grp|ifaddrs|inttypes|limits|locale|malloc|"
-                    r"math|mntent|netdb|paths|poll|pthread|pty|pwd|regex|resolv|sched|setjmp|signal|spawn|"
-                    r"stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|"
+                    r"math|mntent|netdb|paths|poll|pthread|pty|pwd|regex|resolv|sched|semaphore|setjmp|signal|"
+                    r"spawn|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|"
                     r"syslog|termios|threads|time|ucontext|uchar|unistd|utime|utmp|utmpx|wchar|wctype)\.h$")
 
 FOLDERS = ("include", "lib", "agent", "bridge", "cli")
