@@ -187,6 +187,8 @@ static int append(struct agent *agent, const struct sampler_batch *b, struct rn_
         return rc;
     const struct store_state *s = store_state(agent->store);
     agent->journaled = 0;
+    if (agent->hooks.tee)
+        tee_commit(agent->hooks.tee, settings(agent)->device, s->install, row.seq, row.samples);
     uplink_io_event(
         agent->uplink,
         &(struct uplink_event){.type = UPLINK_COMMITTED, .seq = row.seq, .up_to = s->published});
@@ -200,6 +202,8 @@ static void on_batch(void *arg, const struct sampler_batch *b)
     struct rn_err err;
     if (!agent->store)
         return;
+    if (agent->hooks.tee)
+        tee_begin(agent->hooks.tee, settings(agent)->device, b);
     int rc = append(agent, b, &err);
     if (rc < 0 && is_storage(rc)) {
         store_failed(agent, &err);

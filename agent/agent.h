@@ -5,6 +5,7 @@
 
 #include "agent/config.h"
 #include "agent/state.h"
+#include "agent/tee.h"
 #include "agent/uplink.h"
 #include <runnel/loop.h>
 #include <runnel/mqtt.h>
@@ -21,6 +22,7 @@ struct agent_hooks {
     // Connected (with a new epoch) or not any more. May be NULL.
     void (*connection)(void *arg, bool connected);
     void (*stopped)(void *arg); // after agent_stop
+    struct tee *tee;            // told of each batch; may be NULL
     // Neither disk nor memory can hold a buffer: the process should end.
     void (*fatal)(void *arg, const struct rn_err *err);
 };

@@ -26,7 +26,8 @@ struct command_args {
     enum { COMMAND_LP, COMMAND_JSON, COMMAND_CBOR } format;
     int devices, first;
     const char *prefix;
-    int via_number; // this device of a simulation has another broker address
+    const char *tee; // file that committed batches are written to; NULL: none
+    int via_number;  // this device of a simulation has another broker address
     const char *via_address;
 };
 

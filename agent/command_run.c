@@ -25,6 +25,7 @@ struct runner {
     int nagents, running; // running: not stopped yet
     bool stopping, failed;
     struct rn_timer *watchdog;
+    struct tee *tee;
     struct rn_signal *term, *interrupt, *hangup;
 };
 
@@ -132,7 +133,7 @@ static void on_watchdog(void *arg)
 
 static int add_agent(struct runner *r, int number, struct rn_err *err)
 {
-    const struct agent_hooks hooks = {.arg = r, .stopped = stopped, .fatal = fatal};
+    const struct agent_hooks hooks = {.arg = r, .stopped = stopped, .tee = r->tee, .fatal = fatal};
     struct config *config;
     int rc = load(r, number, &config, err);
     if (rc < 0)
@@ -168,6 +169,8 @@ static int set_up(struct runner *r, struct rn_err *err)
     if (!r->agents)
         return rn_fail(err, RN_ENOMEM, "out of memory");
     int rc = rn_loop_new(&r->loop, err);
+    if (rc >= 0 && r->args->tee)
+        rc = tee_open(&r->tee, r->args->tee, err);
     if (rc >= 0)
         rc = add_signals(r, err);
     for (int i = 0; rc >= 0 && i < count; i++)
@@ -184,6 +187,7 @@ static void tear_down(struct runner *r)
     rn_signal_free(r->interrupt);
     rn_signal_free(r->hangup);
     rn_timer_free(r->watchdog);
+    tee_close(r->tee);
     if (r->loop)
         rn_loop_free(r->loop);
 }

@@ -33,6 +33,7 @@ static int usage(FILE *to, int status)
             "\n  -c FILE          instead of %s and %s/*.yaml\n"
             "  --set KEY=VALUE  overrides the files; any number\n"
             "  --procfs DIR, --sysfs DIR, --data DIR, --device NAME  short for --set\n"
+            "  --tee FILE       run, simulate: appends what was committed, for tests\n"
             "  --help           with options and defaults\n"
             "  --version\n\n"
             "exit status: 0 done, 1 failed, 2 wrong arguments, 3 wrong configuration,\n"
@@ -127,6 +128,8 @@ static bool take_value(struct command_args *args, const char *name, const char *
         args->first = atoi(value);
     else if (strcmp(name, "--prefix") == 0)
         args->prefix = value;
+    else if (strcmp(name, "--tee") == 0)
+        args->tee = value;
     else if (strcmp(name, "--via") == 0)
         return take_via(args, value);
     else
