@@ -33,8 +33,10 @@ struct rn_mqtt_conf {
     int64_t first_reconnect_ms;   // U(0, this) after a healthy session
     uint64_t seed;                // of the jitter
     uint32_t max_inflight;        // QoS 1 of ours; stays below the broker's Receive Maximum
-    uint32_t max_queue_items;     // incoming messages not yet taken by the loop
-    uint32_t max_queue_bytes; // the same in bytes; outgoing messages not yet sent have as much
+    // Incoming messages not yet taken by the loop, and their bytes: what does not fit is dropped and
+    // counted. They also bound what is published and not yet sent (there 64 to 4096 items).
+    uint32_t max_queue_items;
+    uint32_t max_queue_bytes;
 };
 
 struct rn_mqtt_message {

@@ -35,8 +35,8 @@
 
 enum {
     SUBSCRIPTIONS_MAX = 1024,
-    QOS0_SLOTS_MIN = 64,     // QoS 0 publishes not yet handed to the socket: this many,
-    QOS0_SLOTS_PER_QOS1 = 4, // or this multiple of max_inflight if that is more
+    QOS0_SLOTS_MIN = 64,   // QoS 0 publishes not yet handed to the socket: max_queue_items
+    QOS0_SLOTS_MAX = 4096, // within these bounds
     PAYLOAD_MAX = 1 << 20,
     WILL_MAX = 1 << 14,
     WILL_QOS = 1,
@@ -95,7 +95,7 @@ struct rn_mqtt {
     atomic_uint_fast64_t dropped; // incoming messages that did not fit
 
     struct slot *slots;
-    uint32_t nslots, next_slot;
+    uint32_t nslots, nslots_qos0, next_slot;
     uint32_t busy_qos1, busy_qos0;
     size_t busy_bytes;
     struct subscription **subscriptions;
@@ -656,8 +656,11 @@ static void notice_init(struct notice *notice, struct rn_mqtt *m, enum notice_ki
 
 static int make_slots(struct rn_mqtt *m, struct rn_err *err)
 {
-    uint32_t qos0 = m->settings.max_inflight * QOS0_SLOTS_PER_QOS1;
-    m->nslots = m->settings.max_inflight + (qos0 > QOS0_SLOTS_MIN ? qos0 : QOS0_SLOTS_MIN);
+    uint32_t qos0 = m->settings.max_queue_items;
+    qos0 = qos0 < QOS0_SLOTS_MIN ? QOS0_SLOTS_MIN : qos0;
+    qos0 = qos0 > QOS0_SLOTS_MAX ? QOS0_SLOTS_MAX : qos0;
+    m->nslots_qos0 = qos0;
+    m->nslots = m->settings.max_inflight + qos0;
     m->slots = calloc(m->nslots, sizeof *m->slots);
     if (!m->slots)
         return rn_fail(err, RN_ENOMEM, "out of memory");
@@ -803,7 +806,7 @@ static struct slot *find_free_slot(struct rn_mqtt *m)
 static struct slot *take_slot(struct rn_mqtt *m, int qos, size_t bytes, uint64_t token)
 {
     uint32_t busy = m->busy_qos0 + m->busy_qos1;
-    if (qos == 1 && m->busy_qos1 >= window(m))
+    if (qos == 1 ? m->busy_qos1 >= window(m) : m->busy_qos0 >= m->nslots_qos0)
         return NULL;
     if (busy > 0 && m->busy_bytes + bytes > m->settings.max_queue_bytes)
         return NULL;
