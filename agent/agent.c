@@ -63,8 +63,7 @@ static bool clock_trusted(int64_t utc_ms)
     return utc_ms > plausible_utc_ms;
 }
 
-// ---- the buffer
-// ------------------------------------------------------------------------------------------
+// ---- the buffer ---------------------------------------------------------------------------------
 
 static void tell_opened(const struct agent *agent, const struct store_report *r)
 {
@@ -146,8 +145,7 @@ static void try_disk(void *arg)
     uplink_io_attach(agent->uplink, agent->store);
 }
 
-// ---- from the window to the buffer
-// -----------------------------------------------------------------------
+// ---- from the window to the buffer --------------------------------------------------------------
 
 static int encode_row(struct agent *agent, const struct sampler_batch *b, struct store_row *row,
                       struct rn_err *err)
@@ -249,8 +247,7 @@ static void on_tick(void *arg)
     rn_timer_start(agent->tick, wait, 0);
 }
 
-// ---- status
-// ------------------------------------------------------------------------------------------------
+// ---- status -------------------------------------------------------------------------------------
 
 static void fill_status(const struct agent *agent, struct rn_status *out, enum rn_presence presence,
                         const char *reason)
@@ -307,8 +304,7 @@ static void on_beat(void *arg)
     publish_status(arg, RN_PRESENCE_ONLINE, "update", 0);
 }
 
-// ---- the connection
-// ----------------------------------------------------------------------------------------
+// ---- the connection -----------------------------------------------------------------------------
 
 // Each attempt has an epoch of its own; the will carries it with n = 0.
 static bool on_will(void *arg, char topic[128], struct rn_buf *payload)
@@ -387,8 +383,7 @@ static void on_subscribed(void *arg, const char *filter, int code)
                settings(arg)->device, RN_Q(filter), code);
 }
 
-// ---- answers
-// -------------------------------------------------------------------------------------------------
+// ---- answers ------------------------------------------------------------------------------------
 
 static void check_clock(struct agent *agent, const struct rn_ack *ack)
 {
@@ -442,8 +437,7 @@ static void on_config(void *arg, struct rn_span payload)
         agent->hooks.config(agent->hooks.arg, payload);
 }
 
-// ---- for the self collector
-// -------------------------------------------------------------------------------------
+// ---- for the self collector ---------------------------------------------------------------------
 
 static void read_self(void *arg, struct self_stats *out)
 {
@@ -478,8 +472,7 @@ static void bind_self(struct agent *agent, struct config *config)
                 (struct self_conf){.read = read_self, .arg = agent};
 }
 
-// ---- configuration
-// ----------------------------------------------------------------------------------------------
+// ---- configuration ------------------------------------------------------------------------------
 
 static const char *or_null(const char *text)
 {
@@ -612,8 +605,7 @@ int agent_reconfigure(struct agent *agent, struct config *config, struct rn_err 
     return RN_OK;
 }
 
-// ---- life
-// ----------------------------------------------------------------------------------------------------------
+// ---- life ---------------------------------------------------------------------------------------
 
 static int write_topics(struct agent *agent, struct rn_err *err)
 {
@@ -790,8 +782,7 @@ void agent_stop(struct agent *agent, const char *reason, int64_t timeout_ms)
                  on_stopped, agent);
 }
 
-// ---- for remote configuration
-// ------------------------------------------------------------------------------------------
+// ---- for remote configuration -------------------------------------------------------------------
 
 const struct config *agent_config(const struct agent *agent)
 {

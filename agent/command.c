@@ -57,8 +57,7 @@ static void print(struct rn_buf *out)
     rn_buf_release(out);
 }
 
-// ---- check
-// ---------------------------------------------------------------------------------------------
+// ---- check --------------------------------------------------------------------------------------
 
 struct attempt {
     struct rn_loop *loop;
@@ -159,8 +158,7 @@ int command_check(const struct command_args *args)
     return status;
 }
 
-// ---- collect
-// ---------------------------------------------------------------------------------------------
+// ---- collect ------------------------------------------------------------------------------------
 
 struct printer {
     const struct command_args *args;
@@ -250,8 +248,7 @@ int command_collect(const struct command_args *args)
     return rc < 0 ? COMMAND_FAILED : COMMAND_OK;
 }
 
-// ---- status
-// ----------------------------------------------------------------------------------------------
+// ---- status -------------------------------------------------------------------------------------
 
 int command_status(const struct command_args *args)
 {

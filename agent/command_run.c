@@ -61,8 +61,7 @@ static int load(const struct runner *r, int number, struct config **out, struct 
     return command_config(&args, r->table, r->ntable, out, err);
 }
 
-// ---- stopping
-// ------------------------------------------------------------------------------------------
+// ---- stopping -----------------------------------------------------------------------------------
 
 static void stopped(void *arg)
 {
@@ -94,8 +93,7 @@ static void on_stop_signal(void *arg, int signum)
     stop(arg, signum == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
-// ---- reloading
-// -------------------------------------------------------------------------------------------
+// ---- reloading ----------------------------------------------------------------------------------
 
 static void reload(struct runner *r, int i)
 {
@@ -128,8 +126,7 @@ static void on_watchdog(void *arg)
     notify_send("WATCHDOG=1");
 }
 
-// ---- starting
-// --------------------------------------------------------------------------------------------
+// ---- starting -----------------------------------------------------------------------------------
 
 static int add_agent(struct runner *r, int number, struct rn_err *err)
 {

@@ -126,8 +126,7 @@ static const struct rn_opt collector_rows[] = {
      .help = "a multiple of the step; 0s: the step"},
 };
 
-// ---- making
-// ----------------------------------------------------------------------------------------
+// ---- making -------------------------------------------------------------------------------------
 
 static int add_section(struct config *config, const char *prefix, const struct rn_opt *rows,
                        size_t count, void *base, bool origins, struct rn_err *err)
@@ -208,8 +207,7 @@ void config_free(struct config *config)
     free(config);
 }
 
-// ---- loading
-// -----------------------------------------------------------------------------------------
+// ---- loading ------------------------------------------------------------------------------------
 
 static int apply_set(struct config *config, const char *text, struct rn_err *err)
 {
@@ -237,8 +235,7 @@ int config_load(struct config *config, const char *path, const char *const *sets
     return rc;
 }
 
-// ---- what no single row can say
-// ---------------------------------------------------------------------
+// ---- what no single row can say -----------------------------------------------------------------
 
 // A host name as a device name: lower case, anything else that is not allowed as '-'.
 static void device_from_host(char *out, size_t size)
@@ -291,8 +288,7 @@ int config_finish(struct config *config, struct rn_err *err)
     return RN_OK;
 }
 
-// ---- printing
-// ----------------------------------------------------------------------------------------
+// ---- printing -----------------------------------------------------------------------------------
 
 void config_print(const struct config *config, bool origins, struct rn_buf *out)
 {

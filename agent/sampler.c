@@ -38,8 +38,7 @@ struct sampler {
     struct sampler_stats stats;
 };
 
-// ---- the window
-// ---------------------------------------------------------------------------------------
+// ---- the window ---------------------------------------------------------------------------------
 
 static int make_window(struct sampler *s, struct rn_err *err)
 {
@@ -104,8 +103,7 @@ void sampler_cut(struct sampler *s)
     rn_window_clear(s->window);
 }
 
-// ---- collectors
-// -----------------------------------------------------------------------------------------
+// ---- collectors ---------------------------------------------------------------------------------
 
 static void add_point(void *arg, const struct rn_point *point)
 {
@@ -165,8 +163,7 @@ static void run_source(struct sampler *s, struct source *src, int64_t boot_ms)
         worked(s, src);
 }
 
-// ---- ticks
-// ------------------------------------------------------------------------------------------------
+// ---- ticks --------------------------------------------------------------------------------------
 
 static void take(struct sampler *s, int64_t tick_ms, int64_t boot_ms)
 {
@@ -218,8 +215,7 @@ void sampler_get_stats(const struct sampler *s, struct sampler_stats *out)
     out->refused = s->refused_before + rn_window_refused(s->window);
 }
 
-// ---- configuration
-// ------------------------------------------------------------------------------------------
+// ---- configuration ------------------------------------------------------------------------------
 
 static uint64_t spread_of(const char *device)
 {

@@ -136,8 +136,7 @@ int state_get(struct state *state, const char *name, struct rn_buf *out, struct 
     return rn_buf_ok(out) ? RN_OK : rn_fail(err, RN_ELIMIT, "%s is too large", name);
 }
 
-// ---- epochs
-// ------------------------------------------------------------------------------------------
+// ---- epochs -------------------------------------------------------------------------------------
 
 static void reserve(struct epochs *e, struct state *state)
 {

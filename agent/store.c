@@ -131,8 +131,7 @@ void store_set_received(struct store *store, const struct rn_ranges *received)
     store->received = received;
 }
 
-// ---- transactions
-// ------------------------------------------------------------------------------------
+// ---- transactions -------------------------------------------------------------------------------
 
 // What is borrowed ends here: an open read statement would keep the WAL from being checkpointed.
 static void release_borrowed(struct store *store)
@@ -209,8 +208,7 @@ static int find_low(struct store *store, struct rn_err *err)
     return rc < 0 ? rc : RN_OK;
 }
 
-// ---- rows
-// ------------------------------------------------------------------------------------------------
+// ---- rows ---------------------------------------------------------------------------------------
 
 // The ledger counts what the window adds over what the journal had.
 static void produce(struct store *store, uint64_t samples)
@@ -412,8 +410,7 @@ int store_publish(struct store *store, uint64_t up_to, struct rn_err *err)
     return end(store, RN_OK, err);
 }
 
-// ---- settling
-// --------------------------------------------------------------------------------------------
+// ---- settling -----------------------------------------------------------------------------------
 
 struct tally {
     uint32_t crc;
@@ -510,8 +507,7 @@ int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t las
     return rc < 0 ? rc : 1;
 }
 
-// ---- identity
-// --------------------------------------------------------------------------------------------
+// ---- identity -----------------------------------------------------------------------------------
 
 static int relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                    struct rn_err *err)
@@ -553,8 +549,7 @@ int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err)
     return rc < 0 ? rc : end(store, adopt(store, log_id, err), err);
 }
 
-// ---- schemas
-// ---------------------------------------------------------------------------------------------
+// ---- schemas ------------------------------------------------------------------------------------
 
 static int find_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], uint32_t *id,
                        struct rn_err *err)
@@ -622,8 +617,7 @@ int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
     return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "there is no schema %u in the buffer", id);
 }
 
-// ---- opening
-// ---------------------------------------------------------------------------------------------
+// ---- opening ------------------------------------------------------------------------------------
 
 static int lock_folder(struct store *store, struct rn_err *err)
 {

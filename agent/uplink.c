@@ -60,8 +60,7 @@ static bool in_range(const struct uplink_flight *f, const struct uplink_event *e
     return f->seq != 0 && tag_of(f->install) == e->tag && f->seq >= e->first && f->seq <= e->last;
 }
 
-// ---- timing
-// ----------------------------------------------------------------------------------------
+// ---- timing -------------------------------------------------------------------------------------
 
 // value x U(1, 1.25), so that a fleet does not answer a failure in step
 static int64_t jittered(struct uplink *x, int64_t value)
@@ -100,8 +99,7 @@ static void plan_probe(struct uplink *x, int64_t now)
     x->probe_ms = now + jittered(x, least(wait, x->conf.ack_timeout_max_ms));
 }
 
-// ---- what is sent next
-// ---------------------------------------------------------------------------
+// ---- what is sent next --------------------------------------------------------------------------
 
 // Everything that is pending is to be looked at again: newest row first, backlog from the oldest.
 static void rescan(struct uplink *x)
@@ -226,8 +224,7 @@ static void pump(struct uplink *x, int64_t now, struct uplink_actions *a)
     fetch(x, a);
 }
 
-// ---- events: connection and identity
-// ---------------------------------------------------------------
+// ---- events: connection and identity ------------------------------------------------------------
 
 static void on_connected(struct uplink *x, int64_t now, struct uplink_actions *a)
 {
@@ -329,8 +326,7 @@ static void on_adopted(struct uplink *x)
     rescan(x);
 }
 
-// ---- events: answers of the bridge
-// ------------------------------------------------------------------
+// ---- events: answers of the bridge --------------------------------------------------------------
 
 static void on_ack(struct uplink *x, const struct uplink_event *e, int64_t now,
                    struct uplink_actions *a)
@@ -476,8 +472,7 @@ static void on_conflict(struct uplink *x, const struct uplink_event *e, struct u
     relabel(x, e->tag, e->first, e->last, a);
 }
 
-// ---- events: the buffer
-// -----------------------------------------------------------------------------
+// ---- events: the buffer -------------------------------------------------------------------------
 
 static void on_committed(struct uplink *x, const struct uplink_event *e)
 {
@@ -560,8 +555,7 @@ static void on_gone(struct uplink *x, const struct uplink_event *e)
     }
 }
 
-// ---- events: time
-// ------------------------------------------------------------------------------------
+// ---- events: time -------------------------------------------------------------------------------
 
 static void time_out(struct uplink *x, struct uplink_flight *f, int64_t now)
 {
@@ -621,8 +615,7 @@ static void on_time(struct uplink *x, int64_t now, struct uplink_actions *a)
     probe_if_due(x, now);
 }
 
-// ---- the machine
-// -------------------------------------------------------------------------------------
+// ---- the machine --------------------------------------------------------------------------------
 
 void uplink_reconf(struct uplink *x, const struct uplink_conf *conf)
 {

@@ -38,8 +38,7 @@ static void store_failed(struct uplink_io *io, const struct rn_err *err)
     io->err = *err;
 }
 
-// ---- actions
-// ---------------------------------------------------------------------------------------
+// ---- actions ------------------------------------------------------------------------------------
 
 static void do_fetch(struct uplink_io *io, const struct uplink_action *a)
 {
@@ -192,8 +191,7 @@ static void execute(struct uplink_io *io, const struct uplink_action *a)
     }
 }
 
-// ---- events
-// -----------------------------------------------------------------------------------------
+// ---- events -------------------------------------------------------------------------------------
 
 static void arm(struct uplink_io *io)
 {
@@ -233,8 +231,7 @@ static void on_timer(void *arg)
     uplink_io_event(arg, &(struct uplink_event){.type = UPLINK_TIME});
 }
 
-// ---- acknowledgements
-// --------------------------------------------------------------------------------
+// ---- acknowledgements ---------------------------------------------------------------------------
 
 static void ack_ranges(struct uplink_io *io, const struct rn_ack *ack)
 {
@@ -285,8 +282,7 @@ void uplink_io_ack(struct uplink_io *io, const struct rn_ack *ack)
                                                    .last = ack->conflict[i].last});
 }
 
-// ---- life
-// --------------------------------------------------------------------------------------------
+// ---- life ---------------------------------------------------------------------------------------
 
 int uplink_io_new(struct uplink_io **out, struct rn_loop *loop, struct rn_mqtt *mqtt,
                   const struct uplink_io_conf *conf, const struct uplink_io_hooks *hooks,

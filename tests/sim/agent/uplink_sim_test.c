@@ -22,8 +22,7 @@ enum {
     MAIL = 512,     // messages under way
 };
 
-// ---- the disk
-// --------------------------------------------------------------------------------------
+// ---- the disk -----------------------------------------------------------------------------------
 
 struct disk_row {
     bool there;
@@ -44,8 +43,7 @@ static uint64_t disk_low(const struct disk *d)
     return d->next;
 }
 
-// ---- the bridge
-// --------------------------------------------------------------------------------------
+// ---- the bridge ---------------------------------------------------------------------------------
 
 struct name {
     uint64_t install, seq;
@@ -65,8 +63,7 @@ struct bridge {
     int64_t down_until;
 };
 
-// ---- messages
-// -------------------------------------------------------------------------------------------
+// ---- messages -----------------------------------------------------------------------------------
 
 enum mail_type { UP_BIRTH, UP_KEY, UP_BATCH, DOWN_EVENT };
 
@@ -130,8 +127,7 @@ static void post(struct world *w, struct mail m)
 
 static void feed(struct world *w, const struct uplink_event *e);
 
-// ---- the bridge's side
-// ------------------------------------------------------------------------------------
+// ---- the bridge's side --------------------------------------------------------------------------
 
 static void say(struct world *w, struct uplink_event e)
 {
@@ -249,8 +245,7 @@ static void bridge_time(struct world *w)
     }
 }
 
-// ---- the agent's side
-// ------------------------------------------------------------------------------------
+// ---- the agent's side ---------------------------------------------------------------------------
 
 static void do_fetch(struct world *w, const struct uplink_action *a)
 {
@@ -411,8 +406,7 @@ static void disconnect(struct world *w)
     w->reconnect_at = w->now + (int64_t)dice(w, 5000);
 }
 
-// ---- faults
-// ---------------------------------------------------------------------------------------------
+// ---- faults -------------------------------------------------------------------------------------
 
 static void evict_oldest(struct world *w)
 {
@@ -494,8 +488,7 @@ static void fault(struct world *w, bool with_copies)
     }
 }
 
-// ---- the clock
-// ---------------------------------------------------------------------------------------------
+// ---- the clock ----------------------------------------------------------------------------------
 
 static void deliver(struct world *w, const struct mail *m)
 {

@@ -1,0 +1,353 @@
+"""runnel-agent against a real broker and a model of the bridge that shares no code with ours."""
+
+import io
+import json
+import shutil
+import signal
+import sqlite3
+import time
+
+import cbor2
+import pytest
+
+from runnel_test import bin_path, free_port, wait_until
+
+TABLE = []
+for n in range(256):
+    for _ in range(8):
+        n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
+    TABLE.append(n)
+
+
+def crc32c(data, crc=0):
+    crc ^= 0xFFFFFFFF
+    for byte in data:
+        crc = TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+class ModelBridge:
+    """Answers one device as docs/PROTOCOL.md says; `run` serves until a condition holds."""
+
+    def __init__(self, world, broker, dev="dev1"):
+        self.peer = world.peer(broker, f"Bridge{id(self)}")
+        self.dev, self.log_id = dev, 4711
+        self.log, self.births, self.statuses = {}, {}, []
+        self.bindings, self.objects, self.tags = {}, {}, {}
+        self.max_seq, self.samples = {}, 0
+        self.durable, self.hello, self.acks = True, True, True
+        self.duplicates = self.conflicts = self.needs = 0
+        self.taken, self.max_epoch = 0, 0
+        self.peer.subscribe("rn/u/#", "rn/s/#")
+
+    def _say(self, install, **parts):
+        names = {"hello": 4, "received": 5, "durable": 6, "refused": 7, "need": 8, "conflict": 9}
+        message = {1: install & 0xFFFFFFFF, 2: self.log_id, 3: int(time.time() * 1000)}
+        message.update({names[k]: v for k, v in parts.items()})
+        topic = self.down
+        self.peer.client.publish(topic, cbor2.dumps(message, canonical=True), 0)
+
+    def _status(self, status):
+        self.statuses.append(status)
+        if status[1] != 1:
+            return
+        install, epoch = status[2], status[3]
+        self.births.setdefault(install, []).append(status)
+        self.tags[install & 0xFFFFFFFF] = install
+        if self.hello:
+            hello = {1: install, 2: epoch, 4: max(epoch, self.max_epoch)}
+            if self.max_seq.get(install):
+                hello[3] = self.max_seq[install]
+            self._say(install, hello=hello)
+
+    def _key(self, key):
+        self.bindings[key[1], key[3]] = key[4]
+        if 5 in key:
+            self.objects[key[4]] = cbor2.loads(key[5])
+
+    def _batch(self, payload):
+        stream = io.BytesIO(payload)
+        assert stream.read(1) == b"\x89"
+        decoder = cbor2.CBORDecoder(stream)
+        tag, seq, _low = decoder.decode(), decoder.decode(), decoder.decode()
+        body = payload[stream.tell():]
+        schema, install = decoder.decode(), self.tags.get(tag)
+        if install is None:
+            return
+        known = self.bindings.get((install, schema))
+        if known not in self.objects:
+            self.needs += 1
+            self._say(install, need=[[1, schema, known is not None]])
+            return
+        old = self.log.get((install, seq))
+        if old is not None and old != body:
+            self.conflicts += 1
+            self._say(install, conflict=[[seq, 1]])
+            return
+        self.duplicates += old is not None
+        self.log[install, seq] = body
+        self.max_seq[install] = max(self.max_seq.get(install, 0), seq)
+        if not self.acks:
+            return
+        if self.durable:
+            crc = crc32c(crc32c(body).to_bytes(4, "big"))
+            self._say(install, durable=[[seq, 1, crc]])
+        else:
+            self._say(install, received=[[seq, 1]])
+
+    def _take(self, message):
+        kind, _shard, dev = message.topic.split("/")[1:4]
+        if dev != self.dev or message.retain and kind == "u":
+            return
+        self.down = f"rn/d/{_shard}/{dev}/a"
+        if kind == "s":
+            self._status(cbor2.loads(message.payload))
+        elif message.topic.endswith("/k"):
+            self._key(cbor2.loads(message.payload))
+        elif message.topic.endswith("/m"):
+            self._batch(message.payload)
+
+    def step(self):
+        messages = self.peer.messages()
+        for message in messages[self.taken:]:
+            self._take(message)
+        self.taken = len(messages)
+
+    def run(self, condition, timeout=20, what="the condition"):
+        def served():
+            self.step()
+            return condition()
+        return wait_until(served, timeout, what)
+
+    def wipe(self):
+        self.log_id += 1
+        self.log, self.bindings, self.objects, self.max_seq = {}, {}, {}, {}
+
+
+class Agent:
+    def __init__(self, world, url, name="agent", dev="dev1", data=None, sets=()):
+        self.world, self.data = world, data or world.folder / name
+        self.options = ["--config", "/dev/null", "--data", str(self.data), "--device", dev]
+        for option in (f"mqtt.addresses={url}", "step=200ms", "batch.interval=400ms",
+                       "journal.interval=200ms", "uplink.ack_timeout_min=300ms",
+                       "uplink.ack_by=300ms", "uplink.ack_timeout_max=2s",
+                       "uplink.hello_timeout=500ms", "mqtt.first_reconnect=100ms",
+                       "mqtt.backoff_min=100ms", "mqtt.backoff_max=500ms", *sets):
+            self.options += ["--set", option]
+        self.proc = world.program("runnel-agent", "run", *self.options, log=name)
+
+    def status(self):
+        line = self.world.run([bin_path("runnel-agent"), "status", *self.options]).stdout
+        return {k: v for k, v in (field.split("=", 1) for field in line.split())}
+
+    def pending(self):
+        return int(self.status()["pending"])
+
+
+def drained(agent):
+    status = agent.status()
+    total = sum(int(status[k]) for k in
+                ("delivered", "pending", "evicted", "thinned", "refused", "lost"))
+    assert int(status["produced"]) == total
+    return status
+
+
+def test_delivers_everything_in_order_and_stops_gracefully(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.log) >= 5)
+    birth = bridge.statuses[0]
+    assert birth[1] == 1 and birth[4] == 1 and birth[13] == "start"
+    bridge.durable = True
+    agent.proc.signal(signal.SIGTERM)
+    bridge.run(lambda: not agent.proc.running(), 5)
+    assert agent.proc.wait() == 0
+    bridge.run(lambda: bridge.statuses[-1][1] == 2)
+    stop = bridge.statuses[-1]
+    ledger = stop[11]
+    assert stop[13] == "SIGTERM" and ledger[1] == ledger.get(2, 0) + ledger.get(3, 0)
+    assert ledger[1] > 0 and bridge.duplicates == 0 and bridge.conflicts == 0
+    seqs = sorted(seq for _, seq in bridge.log)
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_an_outage_of_the_broker_loses_nothing(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.log) >= 3)
+    broker.kill()
+    wait_until(lambda: int(agent.status()["batches"]) >= 6, 20)
+    broker.start()
+    again = ModelBridge(world, broker)
+    again.log, again.max_seq = bridge.log, bridge.max_seq
+    again.bindings, again.objects = bridge.bindings, bridge.objects
+    goal = int(agent.status()["next"])
+    again.run(lambda: all(any(seq == n for _, seq in again.log) for n in range(1, goal)))
+    assert again.statuses[0][13].startswith("reconnect") and again.conflicts == 0
+
+
+def test_a_killed_agent_goes_on_with_what_it_had(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    bridge.acks = False
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: bridge.log and int(agent.status()["batches"]) >= 3)
+    agent.proc.kill()
+    before = drained(agent)
+    bridge.acks = True
+    agent.proc.start()
+    goal = int(before["next"])
+    bridge.run(lambda: all(any(seq == n for _, seq in bridge.log) for n in range(1, goal)))
+    bridge.run(lambda: int(agent.status()["delivered"]) >= int(before["produced"]))
+    assert bridge.conflicts == 0 and len(bridge.births) == 1
+    epochs = [status[3] for status in bridge.statuses if status[1] == 1]
+    assert epochs == sorted(epochs) and epochs[-1] > epochs[0]
+    drained(agent)
+
+
+def test_received_deletes_nothing_and_a_wiped_log_gets_it_all_again(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    bridge.durable = False
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.log) >= 5)
+    assert drained(agent)["delivered"] == "0"
+    seen = max(seq for _, seq in bridge.log)
+    bridge.wipe()
+    bridge.durable = True
+    bridge.run(lambda: all(any(seq == n for _, seq in bridge.log) for n in range(1, seen)))
+    bridge.run(lambda: int(agent.status()["delivered"]) > 0)
+    assert bridge.conflicts == 0
+
+
+def test_a_restored_buffer_gets_a_new_install_and_merges_nothing(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.log) >= 3)
+    agent.proc.kill()
+    copy = world.folder / "copy"
+    shutil.copytree(agent.data, copy)
+    agent.proc.start()
+    have = len(bridge.log)
+    bridge.run(lambda: len(bridge.log) >= have + 4)
+    agent.proc.kill()
+    shutil.rmtree(agent.data)
+    shutil.copytree(copy, agent.data)
+    agent.proc.start()
+    bridge.run(lambda: len(bridge.births) == 2 and len({i for i, _ in bridge.log}) == 2)
+    assert bridge.conflicts == 0
+    agent.proc.wait_log("event=install_renewed")
+
+
+def test_an_unknown_schema_is_sent_on_need(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.log) >= 2)
+    assert bridge.needs >= 1 and len(bridge.objects) >= 1
+
+
+def test_no_data_without_a_hello_and_the_birth_is_repeated(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    bridge.hello = False
+    Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.statuses) >= 3)
+    assert not bridge.peer.messages("rn/u/") or all(
+        not m.topic.endswith("/m") for m in bridge.peer.messages())
+    bridge.hello = True
+    bridge.run(lambda: bridge.log)
+
+
+def test_a_higher_epoch_at_the_bridge_lifts_ours(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    bridge.max_epoch = 1000
+    Agent(world, broker.url)
+    bridge.run(lambda: bridge.log)
+    assert bridge.statuses[-1][3] > 1000
+
+
+def test_sighup_changes_the_period_and_a_broken_file_changes_nothing(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    config = world.folder / "agent.yaml"
+    config.write_text("collect:\n  cpu: {period: 200ms}\n")
+    agent = Agent(world, broker.url)
+    agent.options[1] = str(config)
+    agent.proc.terminate()
+    agent.proc = world.program("runnel-agent", "run", *agent.options, log="second")
+    bridge.run(lambda: bridge.log)
+    config.write_text("collect:\n  cpu: {enabled: false}\n")
+    agent.proc.signal(signal.SIGHUP)
+    agent.proc.wait_log("event=config_reloaded")
+    config.write_text("collect:\n  nonsense: 1\n")
+    agent.proc.signal(signal.SIGHUP)
+    agent.proc.wait_log("event=config_rejected")
+    have = len(bridge.log)
+    bridge.run(lambda: len(bridge.log) > have + 1)
+
+
+def test_a_disk_that_refuses_is_told_and_data_flows_from_memory(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    agent = Agent(world, broker.url, data="/proc/nowhere")
+    agent.proc.wait_log("event=buffer_in_memory")
+    bridge.run(lambda: len(bridge.log) >= 3)
+    assert len(agent.proc.lines("event=buffer_in_memory")) == 1
+
+
+def test_two_agents_do_not_share_a_folder(world):
+    broker = world.broker()
+    agent = Agent(world, broker.url)
+    agent.proc.wait_log("event=connected")
+    second = world.program("runnel-agent", "run", *agent.options, log="second")
+    assert second.wait() == 4
+    assert "another agent uses the folder" in second.log()
+
+
+def test_simulated_devices_have_their_own_buffers(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker, dev="sim002")
+    world.program("runnel-agent", "simulate", "--devices", "3", "--config", "/dev/null",
+                  "--data", world.folder / "sim", "--set", f"mqtt.addresses={broker.url}",
+                  "--set", "step=200ms", "--set", "batch.interval=400ms")
+    bridge.run(lambda: len(bridge.log) >= 3)
+    for number in (1, 2, 3):
+        with sqlite3.connect(f"file:{world.folder}/sim/sim00{number}/buffer.db?mode=ro",
+                             uri=True) as db:
+            assert db.execute("SELECT produced FROM meta").fetchone()[0] > 0
+
+
+def test_collect_once_prints_in_every_form(world):
+    base = [bin_path("runnel-agent"), "collect", "--once", "--config", "/dev/null", "--device", "d"]
+    lines = world.run([*base, "--line-protocol"]).stdout.splitlines()
+    assert any(line.startswith("mem,host=d ") for line in lines)
+    assert any(line.startswith("cpu,cpu=cpu-total,host=d ") for line in lines)
+    points = [json.loads(line) for line in world.run([*base, "--json"]).stdout.splitlines()]
+    assert {"mem", "cpu", "system"} <= {point["measurement"] for point in points}
+
+
+@pytest.mark.parametrize("sets, words", [
+    (["step=10"], "step"),
+    (["nonsense=1"], "nonsense"),
+    (["device=Not Allowed"], "device"),
+    (["step=10s", "collect.cpu.period=15s"], "collect.cpu.period"),
+])
+def test_a_wrong_configuration_says_the_key_and_exits_with_3(world, sets, words):
+    command = [bin_path("runnel-agent"), "check", "--config", "/dev/null"]
+    for option in sets:
+        command += ["--set", option]
+    done = world.run(command, check=False)
+    assert done.returncode == 3 and words in done.stderr
+
+
+def test_check_connect_says_whether_the_broker_is_there(world):
+    broker = world.broker()
+    base = [bin_path("runnel-agent"), "check", "--connect", "--config", "/dev/null", "--set"]
+    assert world.run([*base, f"mqtt.addresses={broker.url}"]).returncode == 0
+    nowhere = f"mqtt.addresses=mqtt://127.0.0.1:{free_port()}"
+    assert world.run([*base, nowhere], check=False).returncode == 5
