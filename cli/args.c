@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPTIONS_MAX 32 // of one command
 enum { OPTION_HELP = 1, OPTION_FIRST = 256 };
 
 const struct cli_command *cli_find(const char *name)
@@ -92,9 +91,9 @@ void cli_overview(void)
 // ---- options
 // -------------------------------------------------------------------------------------
 
-static void option_table(const struct cli_command *command, struct option out[OPTIONS_MAX + 2])
+static void option_table(const struct cli_command *command, struct option out[CLI_OPTIONS_MAX + 2])
 {
-    size_t n = command->nopts < OPTIONS_MAX ? command->nopts : OPTIONS_MAX;
+    size_t n = command->nopts < CLI_OPTIONS_MAX ? command->nopts : CLI_OPTIONS_MAX;
     for (size_t i = 0; i < n; i++) {
         bool is_switch = command->opts[i].type == RN_OPT_BOOL;
         out[i] = (struct option){command->opts[i].key, is_switch ? no_argument : required_argument,
@@ -126,7 +125,7 @@ static int usage_error(const struct cli_command *command)
 // Fills conf; *first is where the arguments begin. A negative result: --help was answered.
 static int parse(const struct cli_command *command, int argc, char **argv, void *conf, int *first)
 {
-    struct option options[OPTIONS_MAX + 2];
+    struct option options[CLI_OPTIONS_MAX + 2];
     struct rn_err err;
     option_table(command, options);
     if (rn_opt_defaults(command->opts, command->nopts, conf, &err) < 0) {

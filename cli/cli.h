@@ -21,6 +21,8 @@ enum cli_exit {
     CLI_PARTIAL = 3, // done, but parts of the input were refused: counted on standard error
 };
 
+#define CLI_OPTIONS_MAX 32 // of one command
+
 struct cli_command {
     const char *name;
     const char *usage;   // arguments after the options: "DEV", "[FILE]", ""

@@ -31,7 +31,8 @@ struct rn_lp_conf {
 // Commas, spaces and equals signs in names and tag values are escaped. What has no safe form is
 // shown by a look-alike, so that no line can be broken or forged in any database: control characters
 // by their pictures (U+2400 and on), a backslash before a separator or at the end by U+FF3C, a
-// leading # of a measurement by U+FF03, bytes that are not UTF-8 by U+FFFD. Empty tags are left out.
+// leading # of a measurement by U+FF03, a quote in a field's name by U+FF02, bytes that are not
+// UTF-8 by U+FFFD. Empty tags are left out.
 // Text values are quoted; they keep tabs, other control characters are shown by their pictures.
 // Returns the number of values written (0: nothing written). A line that does not fit the buffer is
 // left out whole; the buffer is failed then.

@@ -1,7 +1,8 @@
 // Line protocol out, see runnel/text.h. The escapes are those that InfluxDB 1.x, 2.x, 3.x and
 // VictoriaMetrics read alike. They disagree about a backslash before a separator (an escape, or an
-// escaped backslash and a bare separator), and none can carry a newline in a name: such characters
-// are shown by look-alikes.
+// escaped backslash and a bare separator) and about a quote in a field's name (VictoriaMetrics
+// drops the line), and none can carry a newline in a name: such characters are shown by
+// look-alikes.
 #include <runnel/text.h>
 
 #include "lib/text/chars.h"
@@ -12,6 +13,7 @@
 
 #define FULLWIDTH_BACKSLASH "\xef\xbc\xbc" // U+FF3C
 #define FULLWIDTH_HASH      "\xef\xbc\x83" // U+FF03
+#define FULLWIDTH_QUOTE     "\xef\xbc\x82" // U+FF02
 
 #define SEPARATORS       ",= "
 #define IN_A_MEASUREMENT ", "
@@ -69,6 +71,19 @@ static void put_measurement(struct rn_buf *out, struct rn_span name)
         name.len--;
     }
     put_name(out, name, IN_A_MEASUREMENT);
+}
+
+static void put_field_name(struct rn_buf *out, struct rn_span name)
+{
+    const uint8_t *quote;
+    while (name.len && (quote = memchr(name.data, '"', name.len))) {
+        struct rn_span before = {name.data, (size_t)(quote - name.data)};
+        put_name(out, before, SEPARATORS);
+        rn_buf_text(out, FULLWIDTH_QUOTE);
+        name.data += before.len + 1;
+        name.len -= before.len + 1;
+    }
+    put_name(out, name, SEPARATORS);
 }
 
 static void put_tag(struct rn_buf *out, struct rn_span key, struct rn_span value)
@@ -163,7 +178,7 @@ static uint32_t put_fields(struct rn_buf *out, const struct place *at, const str
             continue;
         }
         rn_buf_byte(out, written++ ? ',' : ' ');
-        put_name(out, field->name, SEPARATORS);
+        put_field_name(out, field->name);
         rn_buf_byte(out, '=');
         put_value(out, &value, conf);
     }

@@ -169,6 +169,18 @@ static void a_measurement_never_makes_a_comment(void **state)
     assert_string_equal(write_point(&s), FW_HASH "a# v=1i 7000000000\n");
 }
 
+static void a_field_name_never_opens_a_text(void **state)
+{
+    (void)state;
+    struct sheet s;
+    sheet_init(&s, 0, 2);
+    s.fields[0].name = rn_span_text("a\"b\"");
+    s.fields[1].name = rn_span_text("c\\\"");
+    assert_string_equal(write_point(&s),
+                        "m a\xef\xbc\x82"
+                        "b\xef\xbc\x82=1i,c" FW_BACKSLASH "\xef\xbc\x82=2i 7000000000\n");
+}
+
 static void empty_names_are_left_out(void **state)
 {
     (void)state;
@@ -485,6 +497,7 @@ int main(void)
         cmocka_unit_test(nothing_breaks_a_line),
         cmocka_unit_test(what_has_no_safe_form_is_shown_by_a_look_alike),
         cmocka_unit_test(a_measurement_never_makes_a_comment),
+        cmocka_unit_test(a_field_name_never_opens_a_text),
         cmocka_unit_test(empty_names_are_left_out),
         cmocka_unit_test(the_host_stands_in_order_and_wins),
         cmocka_unit_test(a_time_beyond_64_bits_of_nanoseconds_is_left_out),

@@ -89,13 +89,7 @@ static void a_name_is_1_to_255_bytes_of_clean_utf8(void **state)
     longest[255] = 'x';
     longest[256] = 0;
     assert_false(rn_name_valid(span(longest)));
-    const char *good[] = {"a",
-                          "a b,c=d",
-                          "\"q\"",
-                          "back\\",
-                          "Grad \xc2\xb0"
-                          "C",
-                          "\xe2\x82\xac"};
+    const char *good[] = {"a", "a b,c=d", "\"q\"", "back\\", "Grad \xc2\xb0\x43", "\xe2\x82\xac"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_true(rn_name_valid(span(good[i])));
     const char *bad[] = {"",     "a\nb",     "a\rb", "\t",       "\x7f",
