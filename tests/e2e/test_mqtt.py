@@ -1,5 +1,8 @@
 """lib/mqtt against real mosquitto, driven through tests/support/mqtt_driver.c."""
 
+import random
+import time
+
 import pytest
 
 from runnel_test import bin_path, device_user, free_port, make_pki, wait_until
@@ -166,6 +169,35 @@ def test_publishes_open_at_a_loss_are_reported_exactly_once(world):
     driver.up(count=2)
     driver.send("pub a/b 1 0 100 y")
     driver.wait_log("^pub 100 0$")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_publish_is_answered_once_under_random_faults(world, long, seed):
+    chance = random.Random(seed)
+    broker = world.broker()
+    relay = world.relay(broker.port)
+    driver = Driver(world, f"mqtt://127.0.0.1:{relay.port}", keepalive=1000, timeout=2000, min=1,
+                    max=200, seed=seed, will="will/x")
+    driver.up()
+    token, end = 0, time.monotonic() + (120 if long else 12)
+    while time.monotonic() < end:
+        fault = chance.choice([relay.cut, relay.silent, relay.pass_, relay.down, relay.up, relay.pass_,
+                               relay.up, broker.restart, lambda: driver.send("reconnect chance"),
+                               lambda: setattr(relay, "delay", chance.choice([0, 0, 0.05]))])
+        fault()
+        for _ in range(chance.randrange(60)):
+            driver.send(f"pub a/b {chance.randrange(2)} 0 {token} x")
+            token += 1
+        time.sleep(chance.random() * 0.6)
+    relay.pass_()
+    relay.up()
+    ups = len(driver.lines("^up "))
+    assert ups > 1
+    driver.stop()
+    published = [int(line.split()[1]) for line in driver.lines("^pub ")]
+    refused = [int(line.split()[1]) for line in driver.lines("^refused ")]
+    assert sorted(published + refused) == list(range(token)), f"seed {seed}"
+    assert len(driver.lines("^pub .* 0$")) > 0
 
 
 def test_nothing_of_a_lost_session_is_sent_in_the_next(world):
