@@ -3,6 +3,7 @@
 #include "bridge/cursor.h"
 #include "bridge/verify.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +116,14 @@ static bool name_valid(const char *name)
     return len && !name[len] && len <= CURSOR_NAME_MAX && name[0] != '_' && name[0] != '-';
 }
 
+// "key: words" becomes "sinks.NAME.key: words".
+static int name_key(const struct cursor_conf *cursor, int rc, struct rn_err *err)
+{
+    char words[sizeof err->text];
+    snprintf(words, sizeof words, "%s", err->text);
+    return rn_fail(err, rc, "sinks.%s.%s", cursor->name, words);
+}
+
 static int check_conf(const struct cursors_conf *conf, struct rn_err *err)
 {
     if (conf->ncursors + 1 > CURSORS_MAX)
@@ -131,7 +140,7 @@ static int check_conf(const struct cursors_conf *conf, struct rn_err *err)
                 return rn_fail(err, RN_EINVAL, "two sinks are called %s", cursor->name);
         int rc = cursor->sink->check ? cursor->sink->check(cursor->sink_conf, err) : RN_OK;
         if (rc < 0)
-            return rn_err_prefix(err, "sinks.%s", cursor->name);
+            return name_key(cursor, rc, err);
     }
     return RN_OK;
 }

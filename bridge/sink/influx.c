@@ -178,7 +178,7 @@ static int check_tags(const struct influx_conf *c, struct rn_err *err)
         if (!equals || !plain(tag, (size_t)(equals - tag)) ||
             !plain(equals + 1, strlen(equals + 1)))
             return rn_fail(err, RN_EINVAL,
-                           ".tags: \"%s\" is not key=value without spaces, commas, "
+                           "tags: \"%s\" is not key=value without spaces, commas, "
                            "quotes and backslashes",
                            tag);
     }
@@ -189,13 +189,13 @@ static int influx_check(const void *conf, struct rn_err *err)
 {
     const struct influx_conf *c = conf;
     if (strncmp(c->url, "http://", 7) != 0 && strncmp(c->url, "https://", 8) != 0)
-        return rn_fail(err, RN_EINVAL, ".url: \"%s\" does not begin with http:// or https://",
+        return rn_fail(err, RN_EINVAL, "url: \"%s\" does not begin with http:// or https://",
                        c->url);
     if (c->version == VERSION_2 ? !c->bucket[0] : !c->database[0])
-        return rn_fail(err, RN_EINVAL, ".%s is missing: version %d needs it",
+        return rn_fail(err, RN_EINVAL, "%s: missing, version %d needs it",
                        c->version == VERSION_2 ? "bucket" : "database", c->version + 1);
     if (strpbrk(c->token, "\r\n"))
-        return rn_fail(err, RN_EINVAL, ".token holds more than one line");
+        return rn_fail(err, RN_EINVAL, "token: it holds more than one line");
     return check_tags(c, err);
 }
 
@@ -375,6 +375,16 @@ static bool point_of_line(const struct influx *s, uint32_t line, struct sink_poi
 
 // ---- writing ----------------------------------------------------------------------------------
 
+// The type's name in the message of a conflict.
+static const char *type_name(const struct influx *s, enum rn_type type)
+{
+    static const char *const names[] = {
+        [RN_INT] = "integer",  [RN_UINT] = "unsigned", [RN_FLOAT] = "float",
+        [RN_BOOL] = "boolean", [RN_TEXT] = "string",
+    };
+    return type == RN_UINT && s->conf->version == VERSION_1 ? names[RN_INT] : names[type];
+}
+
 static bool suspect(void *state, const struct sink_point_at *at)
 {
     const struct influx *s = state;
@@ -384,7 +394,9 @@ static bool suspect(void *state, const struct sink_point_at *at)
     for (uint32_t f = 0; f < at->nfields; f++) {
         size_t cell = rn_grid_at(at->run->grid, at->column + f, at->tick);
         if (at->run->grid->states[cell] != RN_CELL_MISSING &&
-            rn_span_eq_text(group->fields[f].name, s->answer.field))
+            rn_span_eq_text(group->fields[f].name, s->answer.field) &&
+            (!s->answer.type[0] ||
+             strcmp(type_name(s, group->fields[f].type), s->answer.type) == 0))
             return true;
     }
     return false;

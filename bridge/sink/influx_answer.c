@@ -118,6 +118,9 @@ static void read_poison(struct influx_answer *out, const struct rn_json *reply, 
     out->dropped = read_dropped(words);
     read_name(out->field, words, "input field \"");
     read_name(out->measurement, words, "on measurement \"");
+    const char *type = strstr(words, "\" is type ");
+    if (type)
+        (void)sscanf(type, "\" is type %15[a-z]", out->type);
 }
 
 // 3.x says in general what happened and per line why; the first reason says more.

@@ -18,6 +18,7 @@ struct influx_answer {
     uint64_t dropped;                  // 0: not said
     char measurement[INFLUX_NAME_MAX]; // of a type conflict, else ""
     char field[INFLUX_NAME_MAX];
+    char type[16]; // that the refused points have: "float", ..., or ""
 };
 
 // status: of HTTP; reply: body of the answer; written: the lines that were sent, not compressed.

@@ -110,7 +110,8 @@ struct rn_sink {
     size_t nopts;
     enum sink_promise promise;
     bool database; // acknowledgement may wait for it: the first such sink of a route
-    // Checks the configuration as a whole when the program starts; may be NULL.
+    // Checks the configuration as a whole when the program starts; may be NULL. The words of an
+    // error begin with the key: "url: ...".
     int (*check)(const void *conf, struct rn_err *err);
     // Called again with backoff after an error. host and what it points to outlive the sink.
     int (*open)(void *state, const void *conf, struct rn_loop *loop, const struct sink_host *host,

@@ -45,6 +45,7 @@ static void a_type_conflict_names_measurement_field_and_count(void **state)
     assert_int_equal(a.outcome, SINK_POISON);
     assert_string_equal(a.field, "v");
     assert_string_equal(a.measurement, "m \"x\"");
+    assert_string_equal(a.type, "float");
     assert_int_equal(a.dropped, 17);
     assert_int_equal(a.nlines, 0);
     assert_memory_equal(a.text, "400 partial write: field type conflict", 38);
