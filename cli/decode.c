@@ -8,10 +8,12 @@
 #include <runnel/text.h>
 #include <runnel/wire.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOUND_MAX  64                // schemas that are remembered
 #define FLUSH_SIZE 65536             // bytes of output gathered before it is written
@@ -31,7 +33,7 @@ struct binding {
 
 struct decoder {
     bool json;
-    uint8_t *in; // 2 * RN_MESSAGE_MAX bytes
+    uint8_t *in; // RN_MESSAGE_MAX bytes
     size_t at, len;
     bool eof;
     uint64_t message, offset; // number of the message, and where it begins
@@ -220,33 +222,46 @@ static int take_message(struct decoder *d, struct rn_span bytes, struct rn_err *
 // ---- in
 // ------------------------------------------------------------------------------------------
 
-// Keeps at least one whole message in front, if there is one.
+// Reads what there is, without waiting for more than that.
 static int refill(struct decoder *d, struct rn_err *err)
 {
-    if (d->eof || d->len - d->at >= RN_MESSAGE_MAX)
-        return RN_OK;
     memmove(d->in, d->in + d->at, d->len - d->at);
     d->len -= d->at;
     d->at = 0;
-    d->len += fread(d->in + d->len, 1, 2 * RN_MESSAGE_MAX - d->len, stdin);
-    d->eof = feof(stdin) != 0;
-    return ferror(stdin) ? rn_fail_errno(err, "standard input") : RN_OK;
+    ssize_t got = read(STDIN_FILENO, d->in + d->len, RN_MESSAGE_MAX - d->len);
+    if (got < 0)
+        return errno == EINTR ? RN_OK : rn_fail_errno(err, "standard input");
+    d->len += (size_t)got;
+    d->eof = got == 0;
+    return RN_OK;
+}
+
+// The item at the front, if it is there as a whole.
+static bool front_item(const struct decoder *d, struct rn_span *out, struct rn_err *why)
+{
+    struct rn_cbor_in in;
+    rn_cbor_in_init(&in, (struct rn_span){d->in + d->at, d->len - d->at}, why);
+    if (rn_cbor_skip(&in) < 0)
+        return false;
+    *out = rn_cbor_since(&in, in.start);
+    return true;
 }
 
 // 1: the next item's bytes; 0: the end.
 static int next_message(struct decoder *d, struct rn_span *out, struct rn_err *err)
 {
-    int rc = refill(d, err);
-    if (rc < 0 || d->at == d->len)
-        return rc;
-    struct rn_cbor_in in;
     struct rn_err why = {.text = ""};
-    rn_cbor_in_init(&in, (struct rn_span){d->in + d->at, d->len - d->at}, &why);
     d->message++;
-    if (rn_cbor_skip(&in) < 0)
-        return rn_fail(err, RN_EFORMAT, "message %" PRIu64 " at byte %" PRIu64 ": %s", d->message,
-                       d->offset, why.text);
-    *out = rn_cbor_since(&in, in.start);
+    while (d->at == d->len || !front_item(d, out, &why)) {
+        if (d->eof && d->at == d->len)
+            return 0;
+        if (d->eof || d->len - d->at == RN_MESSAGE_MAX)
+            return rn_fail(err, RN_EFORMAT, "message %" PRIu64 " at byte %" PRIu64 ": %s",
+                           d->message, d->offset, why.text);
+        int rc = refill(d, err);
+        if (rc < 0)
+            return rc;
+    }
     return 1;
 }
 
@@ -291,7 +306,7 @@ static struct decoder *decoder_new(const struct decode_conf *conf)
     d->json = conf->json;
     rn_buf_init(&d->fallback, RN_SCHEMA_MAX_BYTES);
     rn_buf_init(&d->out, POINT_MAX);
-    d->in = malloc(2 * RN_MESSAGE_MAX);
+    d->in = malloc(RN_MESSAGE_MAX);
     d->schema_storage = malloc(RN_SCHEMA_STORAGE);
     if (d->in && d->schema_storage)
         return d;

@@ -159,6 +159,18 @@ def test_a_line_without_time_happened_now():
     assert T0 < before < after
 
 
+def test_decode_does_not_wait_for_more_than_a_message():
+    stream = encode("m v=1 5\n")
+    with subprocess.Popen([bin_path("runnel"), "decode"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as live:
+        for part in (stream[:7], stream[7:]):  # the pipe stays open
+            live.stdin.write(part)
+            live.stdin.flush()
+        assert live.stdout.readline() == b"m v=1 5\n"
+        live.stdin.close()
+        assert live.wait(20) == 0
+
+
 def test_nothing_in_is_nothing_out():
     assert encode("") == b"" and decode(b"") == ""
     assert encode("# only a comment\n\n  \n") == b""
@@ -256,7 +268,8 @@ def test_bad_lines_are_named_and_the_rest_is_encoded():
 
 
 def test_a_hostile_line_neither_hurts_nor_speaks():
-    done = runnel("encode", data=b"m v=\x1b[31mred 1\nm,\xff=1 v=1 2\n" + b"x" * 600_000 + b"\nm v=1 3\n", code=3)
+    done = runnel("encode", data=b"m v=\x1b[31mred 1\nm,\xff=1 v=1 2\n" + b"x" * 600_000
+                  + b"\nm v=1 3\n", code=3)
     assert b"\x1b" not in done.stderr
     assert b"line 3: line is longer" in done.stderr
     assert decode(done.stdout) == "m v=1 3\n"
@@ -304,8 +317,8 @@ def test_a_broken_stream_gives_what_came_before():
 
 def test_messages_that_mean_nothing_are_passed_over():
     good = encode("m v=1 5\n")
-    done = runnel("decode", data=b"\x01" + cbor2.dumps("x") + cbor2.dumps({1: 2}) + cbor2.dumps([1, 2]) + good,
-                  code=3)
+    odd = b"".join(map(cbor2.dumps, (1, "x", {1: 2}, [1, 2])))
+    done = runnel("decode", data=odd + good, code=3)
     assert done.stdout == b"m v=1 5\n"
     assert b"refused: 4 messages" in done.stderr
 
