@@ -42,6 +42,9 @@ static int64_t backoff(struct step *s)
 static void open_client(struct step *s)
 {
     s->m->state = RN_MQTT_OPENING;
+    if (s->m->reconfigured)
+        s->m->address = 0;
+    s->m->reconfigured = false;
     add(s, RN_MQTT_DO_OPEN);
     arm(s, s->m->conf.connect_timeout_ms);
 }
@@ -201,7 +204,9 @@ void rn_mqtt_machine_reconfigure(struct rn_mqtt_machine *machine,
 {
     assert(conf->naddresses > 0);
     machine->conf = *conf;
-    machine->address = 0;
+    machine->reconfigured = true;
+    if (machine->address >= conf->naddresses)
+        machine->address = 0;
 }
 
 void rn_mqtt_machine_step(struct rn_mqtt_machine *machine, struct rn_mqtt_event event,

@@ -87,6 +87,7 @@ struct rn_mqtt_machine {
     enum rn_mqtt_state state;
     uint32_t address;  // of the current or the next attempt
     uint32_t failures; // in a row
+    bool reconfigured; // since the last attempt began
     int64_t up_since_ms;
     int64_t due_ms; // of the timer asked for
 };

@@ -394,11 +394,9 @@ static void do_tell_down(struct rn_mqtt *m, const struct rn_mqtt_action *action)
     if (action->deadline)
         snprintf(m->reason, sizeof m->reason, "no answer within %lld ms",
                  (long long)m->settings.connect_timeout_ms);
-    // Reconfigured meanwhile, there may be fewer addresses than when the attempt began.
-    uint32_t i = action->address < m->settings.naddresses ? action->address : 0;
     if (m->handler.disconnected)
-        m->handler.disconnected(m->handler.arg, action->was_connected, m->settings.shown[i],
-                                m->reason, action->ms);
+        m->handler.disconnected(m->handler.arg, action->was_connected,
+                                m->settings.shown[action->address], m->reason, action->ms);
 }
 
 static void do_tell_stopped(struct rn_mqtt *m, const struct rn_mqtt_action *action)

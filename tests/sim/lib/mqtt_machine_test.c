@@ -226,6 +226,32 @@ static void tries_the_addresses_in_turn(void **state)
     }
 }
 
+static void new_settings_begin_with_the_first_address(void **state)
+{
+    (void)state;
+    for (uint32_t naddresses = 1; naddresses <= 4; naddresses++) {
+        struct world w;
+        world_init(&w, naddresses);
+        w.conf.naddresses = 3;
+        rn_mqtt_machine_init(&w.machine, &w.conf);
+        send(&w, RN_MQTT_ON_START, 0);
+        for (int i = 0; i < 2; i++) {
+            send(&w, RN_MQTT_ON_FAILED, 0);
+            w.now_ms = w.timer_ms;
+            send(&w, RN_MQTT_ON_TIMER, 0);
+        }
+        assert_int_equal(w.last_address, 2);
+        w.conf.naddresses = naddresses;
+        rn_mqtt_machine_reconfigure(&w.machine, &w.conf);
+        assert_true(w.machine.address < naddresses);
+        w.last_address = w.machine.address; // what is told meanwhile stays within bounds
+        send(&w, RN_MQTT_ON_FAILED, 0);
+        w.now_ms = w.timer_ms;
+        send(&w, RN_MQTT_ON_TIMER, 0);
+        assert_int_equal(w.last_address, 0);
+    }
+}
+
 static void keeps_the_address_after_a_healthy_session(void **state)
 {
     (void)state;
@@ -327,6 +353,7 @@ int main(void)
         cmocka_unit_test(stop_always_ends_once_and_within_its_time),
         cmocka_unit_test(connects_by_itself_once_the_broker_answers),
         cmocka_unit_test(tries_the_addresses_in_turn),
+        cmocka_unit_test(new_settings_begin_with_the_first_address),
         cmocka_unit_test(keeps_the_address_after_a_healthy_session),
         cmocka_unit_test(a_twin_that_throws_it_out_at_once_makes_it_back_off),
         cmocka_unit_test(the_jitter_fills_its_whole_range),
