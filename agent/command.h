@@ -18,10 +18,14 @@ enum command_exit {
     COMMAND_NO_LINK = 5, // check --connect: no broker could be reached, or it refused us
 };
 
+enum { COMMAND_SHORTS_MAX = 8, COMMAND_SHORT_TEXT = 320 };
+
 struct command_args {
     const char *config_path; // NULL: the usual places
     const char *sets[CONFIG_SETS_MAX];
     size_t nsets;
+    char shorts[COMMAND_SHORTS_MAX][COMMAND_SHORT_TEXT]; // texts of sets that were made here
+    size_t nshorts;
     bool connect, origin, once;
     enum { COMMAND_LP, COMMAND_JSON, COMMAND_CBOR } format;
     int devices, first;
@@ -31,8 +35,7 @@ struct command_args {
     const char *via_address;
 };
 
-// Loads and checks. extra: sets that come before the user's (may be NULL); last: after (may be
-// NULL).
+// Loads and checks.
 RN_MUST_CHECK int command_config(const struct command_args *args,
                                  const struct rn_collector *const *table, size_t count,
                                  struct config **out, struct rn_err *err);

@@ -95,14 +95,18 @@ static bool add_set(struct command_args *args, const char *text)
     return true;
 }
 
-// "--procfs DIR" is "--set procfs=DIR". The text lives as long as the process.
+// "--procfs DIR" is "--set procfs=DIR".
 static bool add_short(struct command_args *args, const char *name, const char *value)
 {
     static const char *const names[] = {"--procfs", "--sysfs", "--rootfs", "--data", "--device"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char *text = NULL;
-        if (strcmp(names[i], name) == 0)
-            return asprintf(&text, "%s=%s", name + 2, value) > 0 && add_set(args, text);
+        if (strcmp(names[i], name) != 0)
+            continue;
+        if (args->nshorts == COMMAND_SHORTS_MAX)
+            return false;
+        char *text = args->shorts[args->nshorts++];
+        int len = snprintf(text, COMMAND_SHORT_TEXT, "%s=%s", name + 2, value);
+        return len < COMMAND_SHORT_TEXT && add_set(args, text);
     }
     return false;
 }
