@@ -51,13 +51,14 @@ RN_MUST_CHECK int rn_window_add_values(struct rn_window *window, struct rn_span 
 uint32_t rn_window_ticks(const struct rn_window *window);
 uint64_t rn_window_samples(const struct rn_window *window); // values in the open window
 uint64_t rn_window_refused(const struct rn_window *window); // values, since the beginning
-// Series that had no value in a whole window leave the schema at the next cut.
 // Cut: the window's schema and grid, both borrowed until the next call that changes the window.
 // *schema_changed tells that it differs from the last cut's. Its hash is not filled. RN_ENOENT: there
 // is no value in the window.
 RN_MUST_CHECK int rn_window_cut(struct rn_window *window, const struct rn_schema **schema,
                                 const struct rn_grid **grid, bool *schema_changed,
                                 struct rn_err *err);
-void rn_window_clear(struct rn_window *window); // after a cut: next window begins, series are kept
+// After a cut: the next window begins. Series are kept, but those that had no value in the whole
+// window that ends; so a slow one does not come and go, and a cut in between changes nothing.
+void rn_window_clear(struct rn_window *window);
 
 #endif

@@ -382,6 +382,7 @@ void dict_sweep(struct dict *dict)
         }
     }
     dict->nseries = kept;
+    dict->changed = dict->changed || kept < before;
     for (uint32_t i = 0; i < dict->nfields; i++)
         dict->fields[i]->settled = false;
     if (kept == before)
@@ -430,14 +431,14 @@ static void measure_group(struct dict_group *group, struct measure *m)
         m->names += group->fields[f]->field.name.len + group->fields[f]->field.unit.len;
 }
 
-static struct measure measure_live(struct dict *dict)
+static struct measure measure_all(struct dict *dict)
 {
     struct measure m = {0};
     for (uint32_t i = 0; i < dict->ngroups; i++)
         dict->groups[i]->ordinal = NO_ORDINAL;
     for (uint32_t i = 0; i < dict->nseries; i++) {
         const struct dict_series *series = dict->series[i];
-        if (!series->values)
+        if (!series->group)
             continue;
         measure_group(series->group, &m);
         m.series++;
@@ -484,7 +485,7 @@ static void build_group(struct build *b, const struct dict *dict, const struct d
         b->names = copy_span(b->names, field->unit, &field->unit);
     }
     for (uint32_t i = 0; i < dict->nseries; i++)
-        if (dict->series[i]->group == from && dict->series[i]->values) {
+        if (dict->series[i]->group == from) {
             build_series(b, dict->series[i]);
             to->nseries++;
         }
@@ -492,7 +493,7 @@ static void build_group(struct build *b, const struct dict *dict, const struct d
 
 static int build(struct dict *dict, struct rn_err *err)
 {
-    struct measure m = measure_live(dict);
+    struct measure m = measure_all(dict);
     size_t size = m.groups * sizeof(struct rn_group) + m.series * sizeof(struct rn_series) +
                   m.fields * sizeof(struct rn_field) + m.tags * sizeof(struct rn_tag) + m.names;
     void *block = malloc(size);
@@ -508,9 +509,9 @@ static int build(struct dict *dict, struct rn_err *err)
                                       .groups = block,
                                       .ngroups = m.groups,
                                       .ncolumns = m.columns};
-    uint32_t next = 0; // groups begin in the order of their first series with values
+    uint32_t next = 0; // groups come in the order of their first series
     for (uint32_t i = 0; i < dict->nseries; i++)
-        if (dict->series[i]->values && dict->series[i]->group->ordinal == next) {
+        if (dict->series[i]->group && dict->series[i]->group->ordinal == next) {
             build_group(&b, dict, dict->series[i]->group);
             next++;
         }
@@ -521,17 +522,11 @@ static int build(struct dict *dict, struct rn_err *err)
 
 int dict_schema(struct dict *dict, bool *changed, struct rn_err *err)
 {
-    bool any = dict->changed;
-    for (uint32_t i = 0; i < dict->nseries; i++)
-        any = any || (dict->series[i]->values > 0) != dict->series[i]->in_schema;
-    *changed = any;
-    if (!any)
+    *changed = dict->changed;
+    if (!dict->changed)
         return RN_OK;
     int rc = build(dict, err);
-    if (rc < 0)
-        return rc;
-    for (uint32_t i = 0; i < dict->nseries; i++)
-        dict->series[i]->in_schema = dict->series[i]->values > 0;
-    dict->changed = false;
-    return RN_OK;
+    if (rc == RN_OK)
+        dict->changed = false;
+    return rc;
 }

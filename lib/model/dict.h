@@ -34,7 +34,6 @@ struct dict_series {
     uint32_t *column;         // of the window's rows, by position in the group's field list
     uint32_t base;            // its first column in the last schema
     uint64_t values;          // in the open window
-    bool in_schema;           // of the last cut
     struct dict_series *next; // the one that followed it last time
     struct rn_span key;
 };
@@ -84,7 +83,7 @@ RN_MUST_CHECK int dict_extend(struct dict *dict, struct dict_series *series,
                               const struct rn_field *field, bool outside, struct rn_err *err);
 // Forgets series without values, numbers the columns anew, sets all counts to 0.
 void dict_sweep(struct dict *dict);
-// The schema of the series that have values; rebuilt only if it is another one than last time.
+// The schema of all series that have fields; rebuilt only if it is another one than last time.
 RN_MUST_CHECK int dict_schema(struct dict *dict, bool *changed, struct rn_err *err);
 
 #endif

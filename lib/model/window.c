@@ -633,7 +633,7 @@ int rn_window_cut(struct rn_window *w, const struct rn_schema **schema, const st
     w->grid.text_cap = w->text_len;
     for (uint32_t s = 0; s < w->dict.nseries; s++) {
         const struct dict_series *series = w->dict.series[s];
-        for (uint32_t f = 0; series->values && f < series->group->nfields; f++)
+        for (uint32_t f = 0; series->group && f < series->group->nfields; f++)
             fill_column(w, series->column[f], series->base + f);
     }
     *schema = &w->dict.schema;
