@@ -1,0 +1,102 @@
+"""What an agent's buffer holds, read without any code of the agent's: SQLite, cbor2 and the second
+opinion on columns that also checks the vectors."""
+
+import importlib.util
+import io
+import shutil
+import sqlite3
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+
+import cbor2
+
+from runnel_test import ROOT
+from .lines import bits
+
+_spec = importlib.util.spec_from_file_location("columns", ROOT / "tests" / "vectors" / "columns.py")
+columns = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(columns)
+
+LEDGER = ("produced", "delivered", "evicted", "thinned", "refused", "lost")
+
+
+def _value(kind, field, cell):
+    if isinstance(cell, dict):
+        return "float", bits(float.fromhex(cell["double"]))
+    if kind == columns.TEXT:
+        return "text", cell
+    if kind == columns.BOOL:
+        return "bool", bool(cell)
+    number = cell * field.get(6, 1)
+    if kind == columns.FLOAT:
+        return "float", bits(Decimal(number).scaleb(-field.get(4, 0)))
+    return "int", number
+
+
+def points_of_body(schema, body, device):
+    """The points of one batch, as lines.points_of would give them."""
+    stream, items = io.BytesIO(body), []
+    while stream.tell() < len(body):
+        items.append(cbor2.CBORDecoder(stream).decode())
+    _, t0, n, encoding, parts, _ = items
+    assert encoding == 0, "this reader knows encoding 0 only"
+    times, cells = columns.decode(schema, t0, n, parts)
+    series = [(group[1], tags, field) for group in schema[4] for tags in group[4] for field in group[3]]
+    out = []
+    for (measurement, tags, field), column in zip(series, cells, strict=True):
+        pairs = dict(zip(tags[::2], tags[1::2])) if isinstance(tags, list) else dict(tags)
+        pairs = tuple(sorted({**pairs, "host": device}.items()))
+        out += [((measurement, pairs, field[1], time * schema[2]), _value(field[2], field, cell))
+                for time, cell in zip(times, column) if cell is not None]
+    return out
+
+
+class Held:
+    """rows: [(seq, install, points)]; journal: points of the open window as last saved."""
+
+    def __init__(self, install, ledger, rows, journal):
+        self.install, self.ledger, self.rows, self.journal = install, ledger, rows, journal
+
+    def points(self):
+        return [point for _, _, points in self.rows for point in points] + self.journal
+
+
+def read_buffer(folder, device):
+    """Reads a copy of the buffer; the agent must not be running (killed is fine). None: no buffer."""
+    folder = Path(folder)
+    if not (folder / "buffer.db").exists():
+        return None
+    with tempfile.TemporaryDirectory() as copy:
+        for path in folder.glob("buffer.db*"):
+            if not path.name.endswith("-shm"):
+                shutil.copy(path, copy)
+        db = sqlite3.connect(Path(copy) / "buffer.db")
+        try:
+            return _read(db, device)
+        finally:
+            db.close()
+
+
+def _read(db, device):
+    schemas = {number: cbor2.loads(object_) for number, object_ in db.execute("SELECT id, object FROM schema")}
+    meta = db.execute(f"SELECT install, {', '.join(LEDGER)} FROM meta").fetchone()
+    if meta is None:
+        return Held(0, dict.fromkeys(LEDGER, 0), [], [])
+    rows = [(seq, install, points_of_body(schemas[schema], body, device)) for seq, install, schema, body in
+            db.execute("SELECT seq, install, schema, body FROM batch ORDER BY seq")]
+    journal = [point for schema, body in db.execute("SELECT schema, body FROM journal")
+               for point in points_of_body(schemas[schema], body, device)]
+    return Held(meta[0], dict(zip(LEDGER, meta[1:])), rows, journal)
+
+
+def read_ledger(folder):
+    """The ledger with `pending`, also while the agent runs."""
+    db = sqlite3.connect(f"file:{Path(folder) / 'buffer.db'}?mode=ro", uri=True, timeout=5)
+    try:
+        values = db.execute(f"SELECT {', '.join(LEDGER)} FROM meta").fetchone()
+    finally:
+        db.close()
+    ledger = dict(zip(LEDGER, values or [0] * len(LEDGER)))
+    ledger["pending"] = ledger["produced"] - sum(ledger[fate] for fate in LEDGER[1:])
+    return ledger

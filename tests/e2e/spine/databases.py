@@ -1,0 +1,50 @@
+"""What is in the databases, as {key: value} of lines.py, and in the file sink's files."""
+
+import struct
+
+from .books import as_map
+from .lines import bits, points_of
+
+_CAST = {"float": lambda v: ("float", bits(v)), "integer": lambda v: ("int", v),
+         "boolean": lambda v: ("bool", v), "string": lambda v: ("text", v)}
+
+
+def influx_points(influx, db):
+    """Every value of every field of every series in the database."""
+    out = {}
+    for measurement in influx.measurements(db):
+        quoted = '"' + measurement.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        types = dict(influx.query(f"SHOW FIELD KEYS FROM {quoted}", db)[0]["values"])
+        for series in influx.query(f"SELECT * FROM {quoted} GROUP BY *", db):
+            tags = tuple(sorted((k, v) for k, v in series["tags"].items() if v != ""))
+            for time, *values in series["values"]:
+                for field, value in zip(series["columns"][1:], values):
+                    if value is not None:
+                        out[measurement, tags, field, time] = _CAST[types[field]](value)
+    return out
+
+
+def file_points(folder, name):
+    """Every line that the file sink wrote; a line that is there twice is a failure."""
+    text = "".join(path.read_text() for path in sorted(folder.glob(f"{name}.*")))
+    return as_map(points_of(text), "the file sink")
+
+
+def victoria_points(victoria):
+    """{(metric, tags, ms): [values]}: VictoriaMetrics keeps numbers and milliseconds only."""
+    out = {}
+    for (metric, tags), values in victoria.export('{__name__!=""}').items():
+        for ms, value in values:
+            out.setdefault((metric, tags, ms), []).append(value)
+    return out
+
+
+def as_victoria(points):
+    """What VictoriaMetrics makes of these: texts are not kept, booleans are numbers."""
+    return {(f"{measurement}_{field}", tags, time // 10**6): number(value)
+            for (measurement, tags, field, time), value in points.items() if value[0] != "text"}
+
+
+def number(value):
+    kind, content = value
+    return struct.unpack(">d", content)[0] if kind == "float" else float(content)

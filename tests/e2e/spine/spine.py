@@ -1,0 +1,281 @@
+"""Broker, bridge, agents and databases of one test: each can be killed, stopped and started again."""
+
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+
+from runnel_test import bin_path, device_user, free_port, wait_until
+from .books import Truth, assert_same
+from .buffer import read_buffer, read_ledger
+from .databases import file_points, influx_points
+
+DB = "runnel"
+
+# Everything fast, all by ordinary options.
+FAST_AGENT = {
+    "step": "200ms", "batch.interval": "400ms", "journal.interval": "60s", "status.interval": "1s",
+    "mqtt.keepalive": "2s", "mqtt.connect_timeout": "2s", "mqtt.backoff_min": "50ms",
+    "mqtt.backoff_max": "500ms", "mqtt.first_reconnect": "100ms", "uplink.ack_timeout_min": "300ms",
+    "uplink.ack_timeout_max": "1s", "uplink.ack_by": "500ms", "uplink.hello_timeout": "300ms",
+}
+FAST_BRIDGE = {
+    "mqtt.keepalive": "2s", "mqtt.connect_timeout": "2s", "mqtt.backoff_min": "50ms",
+    "mqtt.backoff_max": "300ms", "mqtt.first_reconnect": "50ms", "hold": "300ms",
+    "liveness.grace": "500ms", "liveness.reconnect": "1s", "log.segment_bytes": "128k",
+}
+FAST_SINK = {"retry_min": "50ms", "retry_max": "500ms", "hold_retry": "300ms", "gather": "20ms"}
+
+
+def _sets(options):
+    return [part for key, value in options.items() for part in ("--set", f"{key}={value}")]
+
+
+class Agents:
+    """One agent process: `run` (devices is one name) or `simulate` (a prefix and a number)."""
+
+    def __init__(self, spine, name, command, folders, options):
+        self.spine, self.name, self.folders, self.options = spine, name, folders, options
+        self.tee = spine.world.folder / f"{name}.tee"
+        self.command = command
+        self.collecting = True
+        self.proc = spine.world.program("runnel-agent", *self._arguments(), log=name)
+
+    def _arguments(self):
+        quiet = {} if self.collecting else self._quiet()
+        return [*self.command, "-c", self.spine.empty, *_sets({**self.options, **quiet}),
+                "--tee", self.tee]
+
+    def _quiet(self):
+        names = ["sim"] if self.command[0] == "simulate" else self.spine.collectors()
+        return {f"collect.{name}.enabled": "false" for name in names}
+
+    @property
+    def devices(self):
+        return list(self.folders)
+
+    def kill(self):
+        """SIGKILL; what the buffers hold then counts as committed."""
+        self.proc.kill()
+        self._take_stock()
+
+    def stop(self):
+        """SIGTERM: within 2 s, the open window is committed."""
+        assert self.proc.terminate(8) == 0, self.proc.tail()
+        self._take_stock()
+
+    def _take_stock(self):
+        self.spine.truth.read_tee(self.tee)
+        for device, folder in self.folders.items():
+            held = read_buffer(folder, device)
+            if held:
+                self.spine.truth.read_held(device, held)
+
+    def start(self, collecting=True):
+        self.collecting = collecting
+        self.proc.command = [bin_path("runnel-agent"), *map(str, self._arguments())]
+        self.proc.start()
+
+    def pause(self):
+        self.proc.pause()
+
+    def resume(self):
+        self.proc.resume()
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def ledgers(self):
+        return {device: read_ledger(folder) for device, folder in self.folders.items()}
+
+    def pending(self):
+        return sum(ledger["pending"] for ledger in self.ledgers().values())
+
+
+class Spine:
+    """sinks: {name: {key: value}} beside a file sink that is always there; influx: also an InfluxDB."""
+
+    def __init__(self, world, influx=False, sinks=None, bridge=None, agent=None, pki=None,
+                 broker=None):
+        self.world, self.truth, self.agents = world, Truth(), []
+        self.agent_options = {**FAST_AGENT, **(agent or {})}
+        self.pki = pki
+        self.empty = world.folder / "empty.yaml"
+        self.empty.write_text("{}\n")
+        self.broker = broker or world.broker(options=["max_inflight_messages 200",
+                                                      "max_queued_messages 100000"])
+        self.influx = self._make_influx() if influx else None
+        self.sinks = {"file": {"type": "file", "path": world.folder / "lines"}, **(sinks or {})}
+        if self.influx:
+            self.sinks["influx"] = {"type": "influx", "url": self.influx.url, "database": DB,
+                                    "timeout": "2s"}
+        self.bridge_folder = world.folder / "bridge"
+        self._start_bridge({**FAST_BRIDGE, **(bridge or {})})
+
+    def _make_influx(self):
+        from servers import Influx
+        influx = Influx(self.world)
+        influx.create(DB)
+        return influx
+
+    # ---- the bridge ----
+
+    def _start_bridge(self, options):
+        for _ in range(10):
+            self.http_port = free_port()
+            self.bridge = self.world.program("runnel-bridge", *self._bridge_arguments(options), log="bridge")
+            try:
+                self.wait_ready()
+                return
+            except AssertionError:
+                if "in use" not in self.bridge.log():
+                    raise
+                self.bridge.kill()
+
+    def _bridge_arguments(self, options):
+        sinks = {f"sinks.{name}.{key}": value for name, keys in self.sinks.items()
+                 for key, value in {**FAST_SINK, **keys}.items()}
+        cert, key = self.pki.client("Bridge") if self.pki else (None, None)
+        tls = {"mqtt.ca_file": self.pki.ca, "mqtt.cert_file": cert, "mqtt.key_file": key} if self.pki else {}
+        return ["run", "-c", self.empty, *_sets({
+            "data": self.bridge_folder, "http.listen": f"127.0.0.1:{self.http_port}",
+            "mqtt.addresses": self.broker.bridge_url if self.pki else self.broker.url,
+            **tls, **options, **sinks})]
+
+    def wait_ready(self, timeout=20.0):
+        def ready():
+            assert self.bridge.running(), f"the bridge ended:\n{self.bridge.tail()}"
+            return self.get("/readyz") is not None
+        wait_until(ready, timeout, lambda: f"the bridge is ready:\n{self.bridge.tail()}")
+
+    def restart_bridge(self, wipe=False):
+        """SIGKILL and start. wipe: without its log and the cursors in it."""
+        self.bridge.kill()
+        if wipe:
+            shutil.rmtree(self.bridge_folder)
+        self.bridge.start()
+
+    def get(self, path):
+        """Decoded JSON; None if there is no good answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
+                return json.loads(answer.read())
+        except (OSError, ValueError):
+            return None
+
+    def device(self, name):
+        return self.get(f"/api/v1/devices/{name}")
+
+    def states(self):
+        answer = self.get("/api/v1/devices") or {"devices": []}
+        return {device["device"]: device["state"] for device in answer["devices"]}
+
+    def wait_online(self, devices=None, timeout=20.0):
+        devices = devices or [device for agents in self.agents for device in agents.devices]
+        wait_until(lambda: all(self.states().get(device) == "online" for device in devices), timeout,
+                   lambda: f"all online: {self.states()}")
+
+    # ---- agents ----
+
+    def collectors(self):
+        help_text = self.world.run([bin_path("runnel-agent"), "--help"]).stdout
+        return [line.split(".")[1] for line in help_text.splitlines() if line.strip().startswith("collect.")
+                and ".enabled " in line]
+
+    def _agent_options(self, name, device, more, via):
+        url = self.broker.device_url if self.pki else self.broker.url
+        tls = {}
+        if self.pki:
+            cert, key = self.pki.client(device_user(device))
+            tls = {"mqtt.ca_file": self.pki.ca, "mqtt.cert_file": cert, "mqtt.key_file": key}
+        return {**self.agent_options, "data": self.world.folder / name,
+                "mqtt.addresses": via or url, **tls, **(more or {})}
+
+    def simulate(self, count, prefix="sim", options=None, via=None):
+        """One process with devices <prefix>001.. (its own code, synthetic values)."""
+        folder = self.world.folder / prefix
+        names = [f"{prefix}{number:03}" for number in range(1, count + 1)]
+        command = ["simulate", "--devices", str(count), "--prefix", prefix]
+        return self._add(Agents(self, prefix, command, {name: folder / name for name in names},
+                                self._agent_options(prefix, names[0], options, via)))
+
+    def run(self, device, options=None, via=None, name=None):
+        """The real agent of this machine."""
+        name = name or device
+        options = self._agent_options(name, device, {"device": device, **(options or {})}, via)
+        return self._add(Agents(self, name, ["run"], {device: self.world.folder / name}, options))
+
+    def _add(self, agents):
+        self.agents.append(agents)
+        return agents
+
+    # ---- the end ----
+
+    def behind(self):
+        """How far each cursor is behind the log; None while the bridge does not say."""
+        summary = self.get("/api/v1/summary")
+        return summary and {cursor["name"]: cursor["behind"] for cursor in summary["cursors"]}
+
+    def pending(self):
+        return sum(agents.pending() for agents in self.agents)
+
+    def settle(self, timeout=60.0):
+        """Collects nothing any more and waits until everything is where it belongs."""
+        for agents in self.agents:
+            if agents.proc.running():
+                agents.stop()
+        for agents in self.agents:
+            agents.start(collecting=False)
+        wait_until(lambda: self.pending() == 0, timeout,
+                   lambda: f"buffers drained: {[a.ledgers() for a in self.agents]}", step=0.1)
+        wait_until(lambda: (b := self.behind()) and not any(b.values()), timeout,
+                   lambda: f"cursors at the head: {self.behind()}", step=0.1)
+
+    def assert_books_balance(self):
+        """Each agent's ledger agrees with what was seen to be committed, and nothing is missing in it."""
+        for agents in self.agents:
+            for device, ledger in agents.ledgers().items():
+                assert ledger["produced"] == self.truth.count[device], (device, ledger)
+                assert ledger["delivered"] == ledger["produced"], (device, ledger)
+
+    def assert_nothing_is_lost(self, devices=None):
+        assert not self.truth.twice, f"committed twice: {self.truth.twice[:3]}"
+        assert self.truth.values, "nothing was committed at all"
+        self.assert_books_balance()
+        assert_same(self.truth.values, file_points(self.world.folder, "lines"), "the file sink")
+        if self.influx:
+            assert_same(self.truth.values, influx_points(self.influx, DB), "InfluxDB")
+
+    # ---- load ----
+
+    def produced(self):
+        return sum(ledger["produced"] for agents in self.agents for ledger in agents.ledgers().values())
+
+    def let_pass(self, samples=400, timeout=60.0):
+        """Waits until the agents have committed so many more."""
+        begin = self.produced()
+        wait_until(lambda: self.produced() >= begin + samples, timeout,
+                   lambda: f"{samples} more than {begin} committed: {self.produced()}", step=0.1)
+
+    def wait_live(self, timeout=40.0):
+        """The live line is back: every device is online, and of each InfluxDB (else the file) has
+        something that was sampled after this call."""
+        since = time.time_ns()
+        devices = {device for agents in self.agents for device in agents.devices}
+
+        def fresh():
+            if self.influx:
+                try:
+                    series = self.influx.query(f"SELECT last(temperature) FROM sim WHERE time > {since} "
+                                               "GROUP BY host", DB)
+                except (OSError, AssertionError):
+                    return set()
+                return {entry["tags"]["host"] for entry in series}
+            return {dict(key[1])["host"] for key in file_points(self.world.folder, "lines")
+                    if key[3] > since}
+        wait_until(lambda: devices <= fresh(), timeout,
+                   lambda: f"fresh data of {sorted(devices - fresh())}; {self.states()} {self.behind()}",
+                   step=0.1)
+        self.wait_online(timeout=timeout)
