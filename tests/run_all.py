@@ -63,7 +63,7 @@ def ctest(preset, label=None, jobs=JOBS):
 def pytest(name, paths, bin_preset, workers, extra=(), limit_s=1500, env=None):
     junit = RESULTS / f"pytest-{name}.xml"
     command = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(workers),
-               "--dist", "worksteal", "--timeout", "180", "--junitxml", str(junit), *extra, *paths]
+               "--dist", "load", "--timeout", "180", "--junitxml", str(junit), *extra, *paths]
     return Step(f"pytest/{name}", command, limit_s, junit,
                 {"RUNNEL_BIN": str(ROOT / "build" / bin_preset / "bin"),
                  "RUNNEL_SERVERS": str(ROOT / "build" / "servers"), **(env or {})})
