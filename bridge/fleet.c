@@ -22,8 +22,8 @@ static const char create_sql[] =
 
 enum { SAVE_DEVICE, SAVE_INSTALL, CLEAR_INSTALLS, NSTMTS };
 static const char *const statement_sql[NSTMTS] = {
-    [SAVE_DEVICE] = "INSERT OR REPLACE INTO device VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-                    " ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    [SAVE_DEVICE] = ("INSERT OR REPLACE INTO device VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+                     " ?11, ?12, ?13, ?14, ?15, ?16, ?17)"),
     [SAVE_INSTALL] = "INSERT OR REPLACE INTO install VALUES(?1, ?2, ?3, ?4, ?5)",
     [CLEAR_INSTALLS] = "DELETE FROM install WHERE dev = ?1",
 };

@@ -31,8 +31,8 @@ static const char *const statement_sql[NSTMTS] = {
         "SELECT object FROM binding WHERE dev = ?1 AND install = ?2 AND kind = ?3 AND id = ?4",
     [BIND] = "INSERT INTO binding(dev, install, kind, id, object) VALUES(?1, ?2, ?3, ?4, ?5)",
     [COUNT_BOUND] = "SELECT count(*) FROM binding WHERE dev = ?1 AND install = ?2",
-    [UNBIND_OLDEST] = "DELETE FROM binding WHERE n = (SELECT min(n) FROM binding"
-                      " WHERE dev = ?1 AND install = ?2)",
+    [UNBIND_OLDEST] = ("DELETE FROM binding WHERE n = (SELECT min(n) FROM binding"
+                       " WHERE dev = ?1 AND install = ?2)"),
     [FORGET] = "DELETE FROM binding WHERE dev = ?1 AND install = ?2",
 };
 

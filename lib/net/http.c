@@ -284,14 +284,14 @@ static int set_method(CURL *easy, const struct rn_http_ask *ask)
 {
     bool sends = ask->body.len || strcmp(ask->method, "POST") == 0;
     if (strcmp(ask->method, "GET") == 0 && !sends)
-        return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+        return (int)curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     if (sends) {
         curl_easy_setopt(easy, CURLOPT_POST, 1L);
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body.len);
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
                          ask->body.len ? (const char *)ask->body.data : "");
     }
-    return curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, ask->method);
+    return (int)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, ask->method);
 }
 
 static int set_headers(struct rn_http_req *req, const struct rn_http_ask *ask)

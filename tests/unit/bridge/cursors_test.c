@@ -537,12 +537,10 @@ static void tail_shows_batches_and_a_slow_subscriber_is_told_what_it_lost(void *
     fill(b, 600, 1, 0);
     wait_for(b, all_at_head, "verify is through");
     uint32_t texts = 0;
-    uint64_t lost = 0;
     for (struct cursors_text *t = tail_next(all); t; t = tail_next(all)) {
         if (texts++ == 0)
             assert_memory_equal(t->data, "{\"", 2);
         assert_int_equal(t->data[t->len - 1], '\n');
-        lost += t->lost;
         cursors_text_free(t);
     }
     assert_int_equal(texts, 256);
