@@ -22,6 +22,8 @@ struct fleet_install {
     uint64_t max_epoch;
     uint64_t fingerprint;
     int64_t said_ms;        // when something durable was last said
+    int64_t waits_for;      // object that batches were dropped for, 0: none
+    uint32_t waits_id;      // under which they name it
     uint64_t greeted_epoch; // the last birth that was answered
     bool talks;             // it sent a batch since: it has heard the hello
     struct {

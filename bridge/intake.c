@@ -407,6 +407,8 @@ static void take_batch(struct arrival *a)
         return;
     }
     if (!schema.complete) {
+        in->waits_for = schema.row;
+        in->waits_id = info.schema_id;
         if (may_ask(a->intake, schema.row, a->dev, a->now.mono_ms))
             need(a, in, RN_OBJECT_SCHEMA, info.schema_id, true);
         return;
@@ -494,6 +496,25 @@ static void forget_bindings(struct fleet_install *in, uint32_t id)
             in->binding[i].info.row = 0;
 }
 
+// An object has come: devices whose batches were dropped for want of it are asked for the binding,
+// which makes them send again without waiting for their timeout.
+static void wake_waiters(const struct arrival *a, int64_t object)
+{
+    struct fleet *fleet = a->intake->parts.fleet;
+    for (uint32_t i = 0; i < fleet->count; i++)
+        for (uint32_t k = 0; k < fleet->device[i]->ninstalls; k++) {
+            struct fleet_install *in = fleet->device[i]->install[k];
+            if (in->waits_for != object)
+                continue;
+            in->waits_for = 0;
+            if (fleet->device[i] == a->dev)
+                continue;
+            counters(a)->needs++;
+            acker_need(&in->words, RN_OBJECT_SCHEMA, in->waits_id, false);
+            answers_schedule(a->intake->parts.answers, fleet->device[i], true, a->now.mono_ms);
+        }
+}
+
 static void take_key(struct arrival *a)
 {
     struct rn_key_msg msg;
@@ -533,6 +554,8 @@ static void take_key(struct arrival *a)
     counters(a)->schema_bytes += bytes;
     a->dev->schema_bytes += a->payload.len;
     forget_bindings(in, msg.id);
+    if (bytes)
+        wake_waiters(a, info.row);
     if (!info.complete && may_ask(a->intake, info.row, a->dev, a->now.mono_ms))
         need(a, in, msg.kind, msg.id, true);
 }

@@ -342,6 +342,8 @@ static void judge_silence(struct live_fleet *fleet, struct live_device *dev, int
     int64_t interval = dev->interval_ms ? dev->interval_ms : fleet->conf.default_interval_ms;
     int64_t slack = at_most(at_least(interval / 4, 250), 10000);
     int64_t seen = at_least(dev->heard_ms, fleet->sighted_ms);
+    if (dev->state == LIVE_UNCONFIRMED)
+        seen = at_least(seen, dev->since_ms);
     int64_t from = at_least(seen, dev->held_ms);
     if (now_ms - from > fleet->conf.missed * interval + slack) {
         vanish(fleet, dev, now_ms);
