@@ -236,7 +236,9 @@ static void on_published(void *arg, uint64_t token, int code)
 static void on_subscribed(void *arg, const char *filter, int code)
 {
     struct client *client = arg;
-    if (code >= 0x80)
+    if (code < 0x80)
+        rn_log(RN_LOG_INFO, "subscribed", "filter=%s", RN_Q(filter));
+    else
         rn_log(RN_LOG_ERROR, "subscription_refused",
                "client=%s filter=%s code=%d advice=\"the broker's access rules must let the "
                "bridge read\"",
@@ -276,7 +278,8 @@ static int subscribe(struct bridge *bridge, struct rn_err *err)
     char filter[RN_TOPIC_MAX];
     const char *prefix = bridge->config->settings.topic_prefix;
     snprintf(filter, sizeof filter, "%s/s/+/+", prefix);
-    int rc = rn_mqtt_subscribe(bridge->in.mqtt, filter, 1, err);
+    // A live status must not look like a stored one, though it is published to be stored.
+    int rc = rn_mqtt_subscribe(bridge->in.mqtt, filter, 1 | RN_MQTT_STORED_ONLY, err);
     snprintf(filter, sizeof filter, "%s/u/+/+/+", prefix);
     return rc == RN_OK ? rn_mqtt_subscribe(bridge->in.mqtt, filter, 1, err) : rc;
 }

@@ -305,14 +305,19 @@ static int finish(struct config *config, struct rn_err *err)
     if (!rn_bridge_valid(rn_span_text(s->name)))
         return rn_fail(err, RN_EINVAL, "name: expected [A-Z][A-Za-z0-9._-]{0,31}, got \"%s\"",
                        s->name);
+    if (s->mqtt_backoff_max_ms < s->mqtt_backoff_min_ms)
+        return rn_fail(err, RN_EINVAL, "mqtt.backoff_max: expected at least mqtt.backoff_min");
     if (strcmp(s->ack_after, "log") != 0 && !sink_named(config, s->ack_after, strlen(s->ack_after)))
         return rn_fail(err, RN_EINVAL, "ack_after: expected log or the name of a sink, got \"%s\"",
                        s->ack_after);
     for (uint32_t i = 0; i < config->nsinks; i++) {
         const struct config_sink *sink = &config->sinks[i];
         rc = sink->sink->check ? sink->sink->check(sink->conf, err) : RN_OK;
-        if (rc)
-            return rn_err_prefix(err, "sinks.%s", sink->name);
+        if (rc) {
+            struct rn_err why = *err;
+            const char *colon = why.text[0] == '.' ? "" : ": ";
+            return rn_fail(err, rc, "sinks.%s%s%s", sink->name, colon, why.text);
+        }
     }
     return RN_OK;
 }

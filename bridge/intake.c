@@ -11,6 +11,7 @@
 #define ASKED        64   // hashes that somebody was asked for lately
 #define ASK_AGAIN_MS 5000 // then another device may be asked
 #define SAY_AGAIN_MS 2000 // what a device seems not to have heard is said again after this
+#define ENCODING_MAX 0    // encodings that this program reads
 #define CELLS_MAX    RN_BATCH_MAX_CELLS
 
 // Why something was not taken: one bit of fleet_device.complained, one counter, one event.
@@ -414,7 +415,10 @@ static void take_batch(struct arrival *a)
         return;
     }
     uint32_t crc = rn_crc32c(0, body.data, body.len);
-    if (info.n < 1 || (uint64_t)info.n * schema.ncolumns > CELLS_MAX)
+    if (info.enc > ENCODING_MAX)
+        refuse_batch(a, in, &head, crc, BAD_ENCODING, RN_REFUSED_ENCODING,
+                     "the encoding of its columns is not known");
+    else if (info.n < 1 || (uint64_t)info.n * schema.ncolumns > CELLS_MAX)
         refuse_batch(a, in, &head, crc, BAD_SCHEMA, RN_REFUSED_SCHEMA,
                      "ticks x columns is out of bounds");
     else if (outside(a->intake, &info, &schema, a->now.utc_ms))

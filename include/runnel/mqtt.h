@@ -77,7 +77,10 @@ void rn_mqtt_start(struct rn_mqtt *mqtt);
 // Drops the connection and connects again (new address, silent link). reason goes to the handler.
 void rn_mqtt_reconnect(struct rn_mqtt *mqtt, const char *reason);
 // Remembered and sent again on every connect. qos 0 or 1. Retain As Published and No Local are set:
-// the retained flag is the publisher's, and what this client publishes does not come back to it.
+// the retained flag is the publisher's, and what this client publishes does not come back to it. With
+// RN_MQTT_STORED_ONLY or-ed to qos the retained flag means that the message was stored by the broker
+// before the subscription: what is published now comes without it.
+#define RN_MQTT_STORED_ONLY 0x10
 RN_MUST_CHECK int rn_mqtt_subscribe(struct rn_mqtt *mqtt, const char *filter, int qos,
                                     struct rn_err *err);
 // RN_EAGAIN: the in-flight window or Paho's buffer is full; RN_ESTATE: not connected. The payload

@@ -67,6 +67,7 @@ struct slot { // one publish
 struct subscription {
     struct notice notice;
     int qos;
+    bool stored_only; // see RN_MQTT_STORED_ONLY
     char filter[];
 };
 
@@ -365,7 +366,7 @@ static int send_subscribe(struct rn_mqtt *m, struct subscription *subscription)
     options.context = &subscription->notice;
     options.onSuccess5 = on_subscribed;
     options.onFailure5 = on_subscribe_failed;
-    options.subscribeOptions.retainAsPublished = 1;
+    options.subscribeOptions.retainAsPublished = !subscription->stored_only;
     options.subscribeOptions.noLocal = 1;
     return MQTTAsync_subscribe(m->client, subscription->filter, subscription->qos, &options);
 }
@@ -766,7 +767,8 @@ static struct subscription *add_subscription(struct rn_mqtt *m, const char *filt
 
 int rn_mqtt_subscribe(struct rn_mqtt *m, const char *filter, int qos, struct rn_err *err)
 {
-    if (!*filter || strlen(filter) > UINT16_MAX || qos < 0 || qos > 1)
+    if (!*filter || strlen(filter) > UINT16_MAX || (qos & ~RN_MQTT_STORED_ONLY) < 0 ||
+        (qos & ~RN_MQTT_STORED_ONLY) > 1)
         return rn_fail(err, RN_EINVAL, "mqtt: not a filter or QoS to subscribe to");
     struct subscription *subscription = find_subscription(m, filter);
     if (!subscription && m->nsubscriptions == SUBSCRIPTIONS_MAX)
@@ -775,7 +777,8 @@ int rn_mqtt_subscribe(struct rn_mqtt *m, const char *filter, int qos, struct rn_
         subscription = add_subscription(m, filter);
     if (!subscription)
         return rn_fail(err, RN_ENOMEM, "out of memory");
-    subscription->qos = qos;
+    subscription->qos = qos & 1;
+    subscription->stored_only = (qos & RN_MQTT_STORED_ONLY) != 0;
     if (m->machine.state == RN_MQTT_UP)
         send_subscribe(m, subscription); // fails only with the connection: sent again with the next
     return RN_OK;
