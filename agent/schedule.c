@@ -21,6 +21,8 @@ struct schedule_tick schedule_at(struct schedule *s, int64_t utc_ms)
 {
     int64_t tick = utc_ms - utc_ms % s->step_ms;
     struct schedule_tick out = {.time_ms = tick, .wait_ms = tick + s->step_ms - utc_ms};
+    if (s->last_ms == 0)
+        s->last_ms = tick;
     if (tick == s->last_ms || utc_ms - tick > s->step_ms / 2)
         return out;
     out.due = true;

@@ -1,8 +1,10 @@
 // Schedule: when a tick is taken, and when a batch is cut. Pure.
 //
 // A tick is a multiple of the step on the wall clock, and its samples bear its time. A tick that is
-// not read within half a step is missing and counted; it is never shifted. When the wall clock
-// steps back, ticks go on from there: the caller cuts its window, since times in one batch ascend.
+// not read within half a step is missing and counted; it is never shifted. The first tick is the
+// one after the first look: the present one may have been taken before a restart or a reload, and
+// of two samples for one time a database keeps one. When the wall clock steps back, ticks go on
+// from there: the caller cuts its window, since times in one batch ascend.
 #ifndef AGENT_SCHEDULE_H
 #define AGENT_SCHEDULE_H
 
@@ -13,7 +15,7 @@ struct schedule {
     int64_t step_ms;
     int64_t batch_ms; // a multiple of the step
     int64_t phase_ms; // 0..batch_ms-1: spreads the fleet's batches over the interval
-    int64_t last_ms;  // last tick taken; 0: none yet
+    int64_t last_ms;  // last tick taken, or the one of the first look; 0: not looked yet
     uint64_t missed;  // ticks that were not read in time
     uint64_t taken;
 };

@@ -91,12 +91,17 @@ def _read(db, device):
 
 
 def read_ledger(folder):
-    """The ledger with `pending`, also while the agent runs."""
-    db = sqlite3.connect(f"file:{Path(folder) / 'buffer.db'}?mode=ro", uri=True, timeout=5)
+    """The ledger with `pending`, also while the agent runs; all 0 while there is no buffer yet."""
+    values = None
     try:
-        values = db.execute(f"SELECT {', '.join(LEDGER)} FROM meta").fetchone()
-    finally:
-        db.close()
+        db = sqlite3.connect(f"file:{Path(folder) / 'buffer.db'}?mode=ro", uri=True, timeout=5)
+        try:
+            values = db.execute(f"SELECT {', '.join(LEDGER)} FROM meta").fetchone()
+        finally:
+            db.close()
+    except sqlite3.OperationalError as error:
+        if "unable to open" not in str(error) and "no such table" not in str(error):
+            raise
     ledger = dict(zip(LEDGER, values or [0] * len(LEDGER)))
     ledger["pending"] = ledger["produced"] - sum(ledger[fate] for fate in LEDGER[1:])
     return ledger

@@ -74,11 +74,28 @@ static void what_is_too_old_goes_without_need_for_space(void **state)
     assert_false(r[1].drop || r[3].drop);
 }
 
+// A schedule that has looked at the clock once.
+static void begin(struct schedule *s, int64_t utc_ms)
+{
+    schedule_init(s, 1000, 5000, 0);
+    assert_false(schedule_at(s, utc_ms).due);
+}
+
+static void the_tick_of_the_first_look_is_left_out(void **state)
+{
+    (void)state;
+    struct schedule s;
+    begin(&s, 10000);
+    assert_false(schedule_at(&s, 10200).due);
+    assert_true(schedule_at(&s, 11000).due);
+    assert_int_equal(s.missed, 0);
+}
+
 static void a_tick_is_taken_once_and_bears_its_own_time(void **state)
 {
     (void)state;
     struct schedule s;
-    schedule_init(&s, 1000, 5000, 0);
+    begin(&s, 9200);
     struct schedule_tick t = schedule_at(&s, 10200);
     assert_true(t.due);
     assert_int_equal(t.time_ms, 10000);
@@ -91,7 +108,7 @@ static void a_tick_not_read_within_half_a_step_is_missing_and_counted(void **sta
 {
     (void)state;
     struct schedule s;
-    schedule_init(&s, 1000, 5000, 0);
+    begin(&s, 9000);
     assert_true(schedule_at(&s, 10000).due);
     assert_false(schedule_at(&s, 11501).due);
     assert_true(schedule_at(&s, 14000).due);
@@ -102,7 +119,7 @@ static void a_clock_that_steps_back_goes_on_and_says_so(void **state)
 {
     (void)state;
     struct schedule s;
-    schedule_init(&s, 1000, 5000, 0);
+    begin(&s, 49000);
     assert_true(schedule_at(&s, 50000).due);
     struct schedule_tick t = schedule_at(&s, 20000);
     assert_true(t.due && t.back);
@@ -139,6 +156,7 @@ int main(void)
         cmocka_unit_test(the_oldest_rows_go_first),
         cmocka_unit_test(rows_that_the_bridge_has_go_before_the_others),
         cmocka_unit_test(what_is_too_old_goes_without_need_for_space),
+        cmocka_unit_test(the_tick_of_the_first_look_is_left_out),
         cmocka_unit_test(a_tick_is_taken_once_and_bears_its_own_time),
         cmocka_unit_test(a_tick_not_read_within_half_a_step_is_missing_and_counted),
         cmocka_unit_test(a_clock_that_steps_back_goes_on_and_says_so),
