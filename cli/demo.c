@@ -17,6 +17,7 @@
 #define CUT_AT_S    15
 #define MEND_AT_S   30
 #define SETTLE_MS   8000
+#define QUIET_MS    500 // nothing new for so long: the log is at rest
 #define MAX_DEVICES 500
 
 // The one global of the program: a signal can reach nothing else.
@@ -209,6 +210,21 @@ static int run_live(struct demo *demo, struct rn_err *err)
     return rc;
 }
 
+// The agents have gone: waits until the bridge has their last words and its log stays as it is.
+static int settle_books(struct demo *demo, struct demo_account *account, struct rn_err *err)
+{
+    int64_t deadline = rn_clock_mono_ms() + SETTLE_MS;
+    int64_t stored = -1;
+    int rc = look(demo, account, err);
+    while (rc == 0 && rn_clock_mono_ms() < deadline &&
+           (account->online > 0 || account->stored != stored)) {
+        stored = account->stored;
+        sleep_ms(QUIET_MS);
+        rc = look(demo, account, err);
+    }
+    return rc;
+}
+
 // Lets a device that is still cut off return, then stops the agents and waits until the bridge has
 // what they sent last.
 static int settle(struct demo *demo, struct demo_account *account, struct rn_err *err)
@@ -227,14 +243,7 @@ static int settle(struct demo *demo, struct demo_account *account, struct rn_err
     tell("stopping the agents; what is in flight is still counted");
     if (rc == 0 && !world_stop_agents(&demo->world))
         rc = rn_fail(err, RN_EIO, "an agent did not stop cleanly; see its log");
-    deadline = rn_clock_mono_ms() + SETTLE_MS;
-    do {
-        if (rc == 0)
-            rc = look(demo, account, err);
-        sleep_ms(100);
-    } while (rc == 0 && (account->online > 0 || account->pending > 0) &&
-             rn_clock_mono_ms() < deadline);
-    return rc;
+    return rc == 0 ? settle_books(demo, account, err) : rc;
 }
 
 static int run_demo(struct demo *demo, struct rn_err *err)

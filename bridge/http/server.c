@@ -12,6 +12,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -563,24 +565,57 @@ static int open_tcp(struct http_server *server, struct rn_err *err)
     return open_door(&server->tcp, server, fd, false, err);
 }
 
+// A socket's path has at most 107 bytes; through its folder's descriptor any path will do.
+static int socket_address(const char *path, int folder, struct sockaddr_un *address,
+                          struct rn_err *err)
+{
+    const char *name = strrchr(path, '/');
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int needed = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s",
+                          folder, name ? name + 1 : path);
+    if (needed >= (int)sizeof address->sun_path)
+        return rn_fail(err, RN_EINVAL, "the name of the Unix socket is too long: %s", path);
+    return 0;
+}
+
+static int open_folder_of(const char *path, struct rn_err *err)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : rn_fail_errno(err, "the Unix socket's folder %s", folder);
+}
+
+static int bind_unix(int fd, const char *path, struct rn_err *err)
+{
+    struct sockaddr_un address;
+    int folder = open_folder_of(path, err);
+    if (folder < 0)
+        return folder;
+    int rc = socket_address(path, folder, &address, err);
+    if (rc == 0) {
+        unlink(path); // left by a predecessor: the folder is ours alone
+        mode_t old = umask(0117);
+        if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+            rc = rn_fail_errno(err, "cannot listen on the Unix socket %s", path);
+        umask(old);
+    }
+    if (rc == 0 && listen(fd, 128) < 0)
+        rc = rn_fail_errno(err, "cannot listen on the Unix socket %s", path);
+    close(folder);
+    return rc;
+}
+
 static int open_unix(struct http_server *server, struct rn_err *err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = server->conf.socket_path;
-    if (strlen(path) >= sizeof address.sun_path)
-        return rn_fail(err, RN_EINVAL, "the path of the Unix socket is too long: %s", path);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return rn_fail_errno(err, "socket");
-    unlink(path); // left by a predecessor: the folder is ours alone
-    mode_t old = umask(0117);
-    int rc = bind(fd, (struct sockaddr *)&address, sizeof address);
-    umask(old);
-    if (rc < 0 || listen(fd, 128) < 0) {
-        rn_fail_errno(err, "cannot listen on the Unix socket %s", path);
+    int rc = bind_unix(fd, server->conf.socket_path, err);
+    if (rc < 0) {
         close(fd);
-        return RN_EIO;
+        return rc;
     }
     return open_door(&server->unix_socket, server, fd, true, err);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -245,6 +246,33 @@ static void an_address_that_is_not_loopback_needs_the_token_for_reading_too(void
                      200);
 }
 
+static void a_long_path_is_no_obstacle_for_the_unix_socket(void **state)
+{
+    struct fixture *fix = *state;
+    char folder[256], path[300], answer[4096];
+    snprintf(folder, sizeof folder, "%s/%0150d", fix->folder, 0);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    snprintf(path, sizeof path, "%s/socket", folder);
+    struct http_conf conf = {.socket_path = path,
+                             .token = TOKEN,
+                             .routes = routes,
+                             .nroutes = 1,
+                             .max_connections = 5,
+                             .max_body_bytes = 10};
+    struct http_server *server;
+    struct rn_err err;
+    assert_int_equal(http_server_start(&server, &conf, &err), 0);
+    assert_int_equal(chdir(folder), 0);
+    struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "socket"};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&un, sizeof un), 0);
+    assert_int_equal(talk(fd, "GET /healthz HTTP/1.1\r\nHost: x\r\n", "", answer, sizeof answer),
+                     200);
+    assert_int_equal(chdir("/"), 0);
+    http_server_stop(server);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void a_kept_request_is_answered_later(void **state)
 {
     char answer[4096];
@@ -305,6 +333,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_foreign_host_name_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             an_address_that_is_not_loopback_needs_the_token_for_reading_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_long_path_is_no_obstacle_for_the_unix_socket, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_kept_request_is_answered_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stream_pauses_and_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_body_over_the_maximum_is_refused, set_up, tear_down),
