@@ -22,7 +22,8 @@ enum {
     INFLIGHT_MAX = 16,
     QUEUE_ITEMS = 64,
     CLOCK_OFF_MS = 300000,
-    STOP_SHARE_MS = 200, // of the time to stop, what is left for writing and freeing
+    STOP_SHARE_MS = 200,  // of the time to stop, what is left for writing and freeing
+    STOP_ANSWER_MS = 600, // and what the bridge gets to answer the last batch
 };
 static const int64_t plausible_utc_ms =
     INT64_C(1735689600000); // 2025: a clock before that was never set
@@ -37,7 +38,7 @@ struct agent {
     struct rn_mqtt *mqtt;
     struct uplink_io *uplink;
     struct downlink downlink;
-    struct rn_timer *tick, *journal, *beat, *disk;
+    struct rn_timer *tick, *journal, *beat, *disk, *last;
     char topic_data[RN_TOPIC_MAX], topic_key[RN_TOPIC_MAX], topic_status[RN_TOPIC_MAX],
         topic_report[RN_TOPIC_MAX];
     struct rn_buf body, message;
@@ -49,7 +50,9 @@ struct agent {
     char reason[128]; // for the next birth
     int64_t away_since_ms;
     uint64_t journaled; // samples of the open window that the journal has
-    bool stopping, connected;
+    const char *stop_reason;
+    int64_t stop_by_ms;
+    bool stopping, gone, connected; // gone: goodbye was said
     struct rn_complaint broker, disk_full, clock, duplicate;
 };
 
@@ -361,7 +364,7 @@ static void on_disconnected(void *arg, bool was_connected, const char *address, 
 static void on_message(void *arg, const struct rn_mqtt_message *message)
 {
     struct agent *agent = arg;
-    if (!agent->stopping)
+    if (!agent->gone)
         downlink_message(&agent->downlink, message);
 }
 
@@ -382,6 +385,8 @@ static void on_subscribed(void *arg, const char *filter, int code)
                "ACL\"",
                settings(arg)->device, RN_Q(filter), code);
 }
+
+static void say_goodbye(void *arg);
 
 // ---- answers ------------------------------------------------------------------------------------
 
@@ -426,6 +431,8 @@ static void on_ack(void *arg, const struct rn_ack *ack)
         uplink_io_ack(agent->uplink, ack);
     }
     check_clock(agent, ack);
+    if (agent->stopping && agent->store && store_state(agent->store)->rows == 0)
+        say_goodbye(agent);
     if (agent->hooks.ack)
         agent->hooks.ack(agent->hooks.arg, ack);
 }
@@ -674,6 +681,8 @@ static int make_timers(struct agent *agent, struct rn_err *err)
         rc = rn_timer_new(&agent->beat, agent->loop, on_beat, agent, err);
     if (rc >= 0)
         rc = rn_timer_new(&agent->disk, agent->loop, try_disk, agent, err);
+    if (rc >= 0)
+        rc = rn_timer_new(&agent->last, agent->loop, say_goodbye, agent, err);
     return rc;
 }
 
@@ -728,6 +737,7 @@ void agent_free(struct agent *agent)
     rn_timer_free(agent->journal);
     rn_timer_free(agent->beat);
     rn_timer_free(agent->disk);
+    rn_timer_free(agent->last);
     rn_mqtt_free(agent->mqtt);
     uplink_io_free(agent->uplink);
     sampler_free(agent->sampler);
@@ -766,20 +776,37 @@ static void on_stopped(void *arg)
     agent->hooks.stopped(agent->hooks.arg);
 }
 
+// The last word: the final ledger, then DISCONNECT.
+static void say_goodbye(void *arg)
+{
+    struct agent *agent = arg;
+    if (agent->gone)
+        return;
+    agent->gone = true;
+    rn_timer_stop(agent->last);
+    publish_status(agent, RN_PRESENCE_STOPPED, agent->stop_reason, 0);
+    uplink_io_event(agent->uplink, &(struct uplink_event){.type = UPLINK_DISCONNECTED});
+    int64_t left = agent->stop_by_ms - rn_clock_mono_ms() - STOP_SHARE_MS;
+    rn_mqtt_stop(agent->mqtt, left > 0 ? left : 1, on_stopped, agent);
+}
+
 void agent_stop(struct agent *agent, const char *reason, int64_t timeout_ms)
 {
     if (agent->stopping)
         return;
     sampler_cut(agent->sampler);
     agent->stopping = true;
+    agent->stop_reason = reason;
+    agent->stop_by_ms = rn_clock_mono_ms() + timeout_ms;
     rn_timer_stop(agent->tick);
     rn_timer_stop(agent->journal);
     rn_timer_stop(agent->beat);
-    publish_status(agent, RN_PRESENCE_STOPPED, reason, 0);
-    uplink_io_event(agent->uplink, &(struct uplink_event){.type = UPLINK_DISCONNECTED});
-    rn_mqtt_stop(agent->mqtt,
-                 timeout_ms > 2 * STOP_SHARE_MS ? timeout_ms - STOP_SHARE_MS : timeout_ms,
-                 on_stopped, agent);
+    bool waits = uplink_io_open(agent->uplink) && agent->store &&
+                 store_state(agent->store)->rows > 0 && timeout_ms > 2 * STOP_ANSWER_MS;
+    if (waits)
+        rn_timer_start(agent->last, STOP_ANSWER_MS, 0);
+    else
+        say_goodbye(agent);
 }
 
 // ---- for remote configuration -------------------------------------------------------------------

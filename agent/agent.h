@@ -33,8 +33,9 @@ RN_MUST_CHECK int agent_new(struct agent **out, struct rn_loop *loop, struct con
                             const struct agent_hooks *hooks, struct rn_err *err);
 void agent_free(struct agent *agent); // also without stop: what a crash would leave
 void agent_start(struct agent *agent);
-// Cuts and commits the open window, says goodbye with the final ledger, disconnects; then
-// hooks.stopped. reason: "SIGTERM". Within timeout_ms.
+// Cuts, commits and sends the open window, gives the bridge a moment to answer, says goodbye with
+// the final ledger, disconnects; then hooks.stopped. reason (borrowed until then): "SIGTERM".
+// Within timeout_ms.
 void agent_stop(struct agent *agent, const char *reason, int64_t timeout_ms);
 
 // Puts another complete configuration in force and takes it: step, periods, intervals, budgets,
