@@ -22,6 +22,7 @@ struct answers {
     struct acker_wheel wheel;
     struct progress progress[ANSWERS_CURSORS];
     struct rn_complaint complaint; // the log cannot be read
+    uint64_t begun_at;             // the log's head at the start: what is above was received since
     int64_t ready_by_ms;
     bool ready;
     int64_t now_ms; // of the step that runs
@@ -41,6 +42,7 @@ int answers_new(struct answers **out, const struct answers_conf *conf, struct lo
     answers->log = log;
     answers->fleet = fleet;
     answers->counters = counters;
+    answers->begun_at = log_head(log);
     answers->ready_by_ms = now_ms + conf->patience_ms;
     rn_buf_init(&answers->buf, RN_MESSAGE_MAX);
     *out = answers;
@@ -130,20 +132,40 @@ static uint64_t visit_rows(struct answers *answers, uint32_t which, uint64_t fro
     return n == ROWS_A_STEP ? answers->last : upto;
 }
 
+// Which rows are above the cursor cannot be read: nothing is taken as durable.
+static void open_all(struct fleet *fleet)
+{
+    for (uint32_t i = 0; i < fleet->count; i++) {
+        const struct dedupe_device *dev = &fleet->device[i]->dedupe;
+        for (uint32_t k = 0; k < dev->ninstalls; k++)
+            for (uint32_t n = 0; n < dev->install[k]->count; n++)
+                dedupe_reopen(dev->install[k], dev->install[k]->item[n].seq);
+    }
+}
+
+// What was in the log at the start was taken as durable: above the cursor it is not.
+static void begin(struct answers *answers, uint32_t which, uint64_t position)
+{
+    struct progress *p = &answers->progress[which];
+    p->known = true;
+    p->told = position < answers->begun_at ? position : answers->begun_at;
+    p->target = p->told;
+    for (uint64_t at = p->told; at < answers->begun_at;) {
+        uint64_t next = visit_rows(answers, which, at, answers->begun_at, row_is_open);
+        if (next == at) {
+            open_all(answers->fleet);
+            p->told = 0;
+            return;
+        }
+        at = next;
+    }
+}
+
 void answers_moved(struct answers *answers, uint32_t which, uint64_t position)
 {
     struct progress *p = &answers->progress[which];
-    if (!p->known) {
-        p->known = true;
-        p->told = position;
-        p->target = position;
-        for (uint64_t at = position, head = log_head(answers->log); at < head;) {
-            uint64_t next = visit_rows(answers, which, at, head, row_is_open);
-            if (next == at)
-                break;
-            at = next;
-        }
-    }
+    if (!p->known)
+        begin(answers, which, position);
     if (position > p->target)
         p->target = position;
 }

@@ -95,11 +95,11 @@ static int open_new(struct log *log, uint64_t first, struct rn_err *err)
 }
 
 // The damaged newest segment is renamed and a new one begun beyond any position that it can have
-// given out (a row takes more than 16 bytes). The log's new identity makes the agents send again
+// given out, also if it was cut short. The log's new identity makes the agents send again
 // what was not durable.
 static int quarantine(struct log *log, const char *path, uint64_t first, struct rn_err *err)
 {
-    uint64_t beyond = first + (uint64_t)segment_file_bytes(path) / 16 + 1;
+    uint64_t beyond = first + SEGMENT_MAX_ROWS;
     snprintf(log->quarantined, sizeof log->quarantined, "%s.damaged", path);
     if (rename(path, log->quarantined) != 0)
         return rn_fail_errno(err, "cannot put aside the damaged segment %s", path);

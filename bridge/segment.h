@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #define SEGMENT_PATH_MAX 512
+#define SEGMENT_MAX_ROWS (1ull << 28) // 4 GB, the largest segment, of rows of 16 bytes
 
 // "<folder>/log/<first, 19 digits>.db".
 RN_MUST_CHECK int segment_path(char out[SEGMENT_PATH_MAX], const char *folder, uint64_t first,
