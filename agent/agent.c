@@ -52,7 +52,8 @@ struct agent {
     uint64_t journaled; // samples of the open window that the journal has
     const char *stop_reason;
     int64_t stop_by_ms;
-    bool stopping, gone, connected; // gone: goodbye was said
+    bool started, stopping, gone, connected; // gone: goodbye was said
+    bool leaving;                            // the connection is being given up for another one
     struct rn_complaint broker, disk_full, clock, duplicate;
 };
 
@@ -279,7 +280,7 @@ static void publish_status(struct agent *agent, enum rn_presence presence, const
                            int64_t away_ms)
 {
     struct rn_status status;
-    if (!agent->store || !agent->connected)
+    if (!agent->store || !agent_connected(agent))
         return;
     agent->status_n++;
     fill_status(agent, &status, presence, reason);
@@ -328,6 +329,7 @@ static void on_connected(void *arg, const char *address, uint32_t receive_maximu
     struct agent *agent = arg;
     (void)receive_maximum;
     agent->connected = true;
+    agent->leaving = false;
     rn_recovered(&agent->broker, "broker_reachable");
     rn_log(RN_LOG_INFO, "connected", "address=%s epoch=%llu", RN_Q(address),
            (unsigned long long)agent->epoch);
@@ -344,7 +346,7 @@ static void on_disconnected(void *arg, bool was_connected, const char *address, 
                             int64_t retry_ms)
 {
     struct agent *agent = arg;
-    agent->connected = false;
+    agent->connected = agent->leaving = false;
     if (!was_connected) {
         rn_complain(&agent->broker, rn_clock_mono_ms(), 300000, RN_LOG_WARN, "broker_unreachable",
                     "address=%s err=%s retry_ms=%lld", RN_Q(address), RN_Q(reason),
@@ -364,7 +366,7 @@ static void on_disconnected(void *arg, bool was_connected, const char *address, 
 static void on_message(void *arg, const struct rn_mqtt_message *message)
 {
     struct agent *agent = arg;
-    if (!agent->gone)
+    if (!agent->gone && !agent->leaving)
         downlink_message(&agent->downlink, message);
 }
 
@@ -423,7 +425,9 @@ static void on_ack(void *arg, const struct rn_ack *ack)
     struct agent *agent = arg;
     if (!agent->store)
         return;
-    if (ack->has_hello && !check_hello(agent, &ack->hello)) {
+    uint64_t before = uplink_io_stats(agent->uplink)->answered;
+    bool hello = ack->has_hello && check_hello(agent, &ack->hello);
+    if (ack->has_hello && !hello) {
         struct rn_ack rest = *ack;
         rest.has_hello = false;
         uplink_io_ack(agent->uplink, &rest);
@@ -433,14 +437,15 @@ static void on_ack(void *arg, const struct rn_ack *ack)
     check_clock(agent, ack);
     if (agent->stopping && agent->store && store_state(agent->store)->rows == 0)
         say_goodbye(agent);
-    if (agent->hooks.ack)
-        agent->hooks.ack(agent->hooks.arg, ack);
+    if (agent->hooks.ack && !agent->stopping)
+        agent->hooks.ack(agent->hooks.arg, ack,
+                         hello || uplink_io_stats(agent->uplink)->answered > before);
 }
 
 static void on_config(void *arg, struct rn_span payload)
 {
     struct agent *agent = arg;
-    if (agent->hooks.config)
+    if (agent->hooks.config && !agent->stopping)
         agent->hooks.config(agent->hooks.arg, payload);
 }
 
@@ -535,28 +540,6 @@ static struct uplink_conf uplink_conf(const struct agent *agent)
                                 .seed = agent->seed};
 }
 
-static bool same_list(const struct rn_opt_list *a, const struct rn_opt_list *b)
-{
-    bool same = a->count == b->count;
-    for (int i = 0; same && i < a->count; i++)
-        same = strcmp(a->item[i], b->item[i]) == 0;
-    return same;
-}
-
-// Would a connection made now differ from the one that is there?
-static bool other_connection(const struct agent_settings *a, const struct agent_settings *b)
-{
-    return !same_list(&a->mqtt_addresses, &b->mqtt_addresses) ||
-           strcmp(a->mqtt_client_id, b->mqtt_client_id) != 0 ||
-           strcmp(a->mqtt_username, b->mqtt_username) != 0 ||
-           strcmp(a->mqtt_password, b->mqtt_password) != 0 ||
-           strcmp(a->mqtt_ca_file, b->mqtt_ca_file) != 0 ||
-           strcmp(a->mqtt_cert_file, b->mqtt_cert_file) != 0 ||
-           strcmp(a->mqtt_key_file, b->mqtt_key_file) != 0 ||
-           strcmp(a->mqtt_proxy, b->mqtt_proxy) != 0 || a->mqtt_insecure != b->mqtt_insecure ||
-           a->mqtt_keepalive_ms != b->mqtt_keepalive_ms;
-}
-
 static void start_timers(struct agent *agent)
 {
     const struct agent_settings *s = settings(agent);
@@ -583,31 +566,59 @@ static int check_fixed(const struct agent_settings *a, const struct agent_settin
     return RN_OK;
 }
 
+// What the connection is made of, checked without making one.
+static int check_mqtt(const struct agent *agent, const struct config *config, struct rn_err *err)
+{
+    struct agent_mqtt mqtt;
+    agent_mqtt_conf(&mqtt, &config->settings, agent->seed);
+    int rc = rn_mqtt_conf_check(&mqtt.conf, err);
+    if (rc < 0 && strncmp(err->text, "broker address", 14) == 0)
+        rn_err_prefix(err, "mqtt.addresses");
+    return rc;
+}
+
+int agent_check(const struct agent *agent, const struct config *config, struct rn_err *err)
+{
+    int rc = check_fixed(settings(agent), &config->settings, err);
+    return rc < 0 ? rc : check_mqtt(agent, config, err);
+}
+
+// From here on the old connection is as good as gone: nothing more is sent on it, nothing that it
+// still delivers counts.
+static void leave_connection(struct agent *agent)
+{
+    if (!agent->started)
+        return;
+    agent->leaving = agent->connected;
+    rn_mqtt_reconnect(agent->mqtt, "new connection settings");
+}
+
 int agent_reconfigure(struct agent *agent, struct config *config, struct rn_err *err)
 {
     struct config *old = agent->config;
-    int rc = check_fixed(&old->settings, &config->settings, err);
+    struct agent_mqtt mqtt;
+    int rc = agent_check(agent, config, err);
     if (rc < 0)
         return rc;
     bind_self(agent, config);
     rc = sampler_reconfigure(agent->sampler, config, err);
+    agent_mqtt_conf(&mqtt, &config->settings, agent->seed);
+    if (rc >= 0)
+        rc = rn_mqtt_reconfigure(agent->mqtt, &mqtt.conf, err);
     if (rc < 0) {
         (void)!sampler_reconfigure(agent->sampler, old, NULL);
         return rc;
     }
     agent->config = config;
-    struct agent_mqtt mqtt;
-    agent_mqtt_conf(&mqtt, settings(agent), agent->seed);
-    if (rn_mqtt_reconfigure(agent->mqtt, &mqtt.conf, err) < 0)
-        rn_log(RN_LOG_ERROR, "mqtt_settings_refused", "err=%s", RN_Q(err->text));
-    else if (other_connection(&old->settings, &config->settings))
-        rn_mqtt_reconnect(agent->mqtt, "new connection settings");
+    if (!config_same_connection(&old->settings, &config->settings))
+        leave_connection(agent);
     struct uplink_conf up = uplink_conf(agent);
     uplink_io_reconf(agent->uplink, &up);
     if (agent->store && !store_in_memory(agent->store))
         store_reconf(agent->store, settings(agent)->buffer_max_bytes,
                      settings(agent)->buffer_max_age_ms);
-    start_timers(agent);
+    if (agent->started)
+        start_timers(agent);
     config_free(old);
     return RN_OK;
 }
@@ -756,6 +767,7 @@ void agent_start(struct agent *agent)
            "device=%s version=%s install=%016llx batches=%llu samples_pending=%llu",
            settings(agent)->device, RUNNEL_VERSION, (unsigned long long)s->install,
            (unsigned long long)s->rows, (unsigned long long)s->ledger.pending);
+    agent->started = true;
     start_timers(agent);
     rn_mqtt_start(agent->mqtt);
 }
@@ -823,7 +835,7 @@ struct state *agent_state(struct agent *agent)
 
 bool agent_connected(const struct agent *agent)
 {
-    return agent->connected;
+    return agent->connected && !agent->leaving;
 }
 
 uint64_t agent_install(const struct agent *agent)
@@ -838,13 +850,22 @@ const struct uplink_stats *agent_uplink_stats(const struct agent *agent)
 
 void agent_set_running(struct agent *agent, uint64_t revision, const uint8_t hash[RN_HASH_BYTES])
 {
+    if (agent->config_revision == revision && memcmp(agent->config_hash, hash, RN_HASH_BYTES) == 0)
+        return;
     agent->config_revision = revision;
     memcpy(agent->config_hash, hash, RN_HASH_BYTES);
+    if (agent->status_n > 0)
+        publish_status(agent, RN_PRESENCE_ONLINE, "configuration", 0);
+}
+
+void agent_flush(struct agent *agent)
+{
+    sampler_cut(agent->sampler);
 }
 
 int agent_publish_report(struct agent *agent, struct rn_span payload)
 {
-    return agent->connected
+    return agent_connected(agent)
                ? rn_mqtt_publish(agent->mqtt, agent->topic_report, payload, 1, false, 0)
                : RN_ESTATE;
 }

@@ -17,8 +17,9 @@ struct agent_hooks {
     void *arg;
     // A configuration came from the broker, unchecked. NULL: not taken.
     void (*config)(void *arg, struct rn_span payload);
-    // An acknowledgement was decoded: probation counts what was received. May be NULL.
-    void (*ack)(void *arg, const struct rn_ack *ack);
+    // An acknowledgement came. fresh: it answers something that was sent on this connection (the
+    // birth, a batch). May be NULL.
+    void (*ack)(void *arg, const struct rn_ack *ack, bool fresh);
     // Connected (with a new epoch) or not any more. May be NULL.
     void (*connection)(void *arg, bool connected);
     void (*stopped)(void *arg); // after agent_stop
@@ -40,8 +41,12 @@ void agent_stop(struct agent *agent, const char *reason, int64_t timeout_ms);
 
 // Puts another complete configuration in force and takes it: step, periods, intervals, budgets,
 // addresses, credentials. The buffer stays untouched. device, data and topic_prefix cannot change
-// in a running agent: RN_EINVAL, and everything stays as it was (config stays the caller's).
+// in a running agent: RN_EINVAL, and everything stays as it was (config stays the caller's). When
+// it returns, a connection made under other settings is no longer used.
 RN_MUST_CHECK int agent_reconfigure(struct agent *agent, struct config *config, struct rn_err *err);
+// Would agent_reconfigure take it? The text names the option.
+RN_MUST_CHECK int agent_check(const struct agent *agent, const struct config *config,
+                              struct rn_err *err);
 
 // For remote configuration.
 const struct config *agent_config(const struct agent *agent);
@@ -49,7 +54,8 @@ struct state *agent_state(struct agent *agent); // NULL: no disk
 bool agent_connected(const struct agent *agent);
 uint64_t agent_install(const struct agent *agent);
 const struct uplink_stats *agent_uplink_stats(const struct agent *agent);
-// What the next status says is running.
+void agent_flush(struct agent *agent); // cuts the open window and sends it
+// What statuses say is running; a change is told at once.
 void agent_set_running(struct agent *agent, uint64_t revision, const uint8_t hash[RN_HASH_BYTES]);
 // Publishes a report (QoS 1). RN_ESTATE: not connected.
 RN_MUST_CHECK int agent_publish_report(struct agent *agent, struct rn_span payload);

@@ -1,6 +1,7 @@
 // See command.h: what the subcommands share, and the small ones.
 #include "agent/command.h"
 
+#include "agent/remote_io.h"
 #include "agent/sampler.h"
 #include "agent/self.h"
 #include "agent/store.h"
@@ -141,6 +142,16 @@ static int check_connect(const struct config *config)
     return a.reached ? COMMAND_OK : COMMAND_NO_LINK;
 }
 
+// Where an agent has run here, the document that it runs is part of its configuration.
+static void add_remote(struct config **config)
+{
+    struct remote_seen seen;
+    struct rn_err err;
+    int rc = remote_io_inspect((*config)->settings.data, &seen, config, &err);
+    if (rc < 0 && rc != RN_ENOENT)
+        fprintf(stderr, "runnel-agent: without the remote configuration: %s\n", err.text);
+}
+
 int command_check(const struct command_args *args)
 {
     size_t count;
@@ -150,6 +161,7 @@ int command_check(const struct command_args *args)
     const struct rn_collector *const *table = command_collectors(&count);
     if (command_config(args, table, count, &config, &err) < 0)
         return command_config_failed(&err);
+    add_remote(&config);
     rn_buf_init(&out, PRINT_MAX);
     config_print(config, args->origin, &out);
     print(&out);
@@ -250,6 +262,21 @@ int command_collect(const struct command_args *args)
 
 // ---- status -------------------------------------------------------------------------------------
 
+static void print_remote(const struct config *config)
+{
+    struct remote_seen seen;
+    struct rn_err err;
+    char hash[2 * RN_HASH_BYTES + 1];
+    if (remote_io_inspect(config->settings.data, &seen, NULL, &err) < 0)
+        return;
+    rn_hex(hash, seen.running.hash, RN_HASH_BYTES);
+    printf("config_revision=%llu config_hash=%s config_judged=%llu config_state=%s "
+           "config_path=\"%s\" config_reason=\"%s\"\n",
+           (unsigned long long)seen.running.revision, hash,
+           (unsigned long long)seen.judged.revision, remote_state_name(seen.verdict), seen.path,
+           seen.reason);
+}
+
 int command_status(const struct command_args *args)
 {
     size_t count;
@@ -273,6 +300,8 @@ int command_status(const struct command_args *args)
                (unsigned long long)s.ledger.delivered, (unsigned long long)s.ledger.pending,
                (unsigned long long)s.ledger.evicted, (unsigned long long)s.ledger.thinned,
                (unsigned long long)s.ledger.refused, (unsigned long long)s.ledger.lost);
+    if (rc >= 0)
+        print_remote(config);
     config_free(config);
     return rc < 0 ? COMMAND_FAILED : COMMAND_OK;
 }

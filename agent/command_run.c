@@ -3,6 +3,7 @@
 #include "agent/command.h"
 
 #include "agent/notify.h"
+#include "agent/remote_io.h"
 #include "agent/simulate.h"
 #include <runnel/clock.h>
 #include <runnel/db.h>
@@ -14,17 +15,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STOP_MS = 1800, DEVICES_MAX = 1000 };
+enum { STOP_MS = 1800, DEVICES_MAX = 1000, REMOTE_TICK_MS = 1000 };
+static const int64_t plausible_utc_ms =
+    INT64_C(1735689600000); // 2025: a clock before that was never set
+
+// One agent and its remote configuration.
+struct device {
+    struct runner *runner;
+    struct agent *agent;
+    struct remote_io *remote;
+};
 
 struct runner {
     const struct command_args *args;
     const struct rn_collector *const *table;
     size_t ntable;
     struct rn_loop *loop;
-    struct agent **agents;
+    struct device *devices;
     int nagents, running; // running: not stopped yet
     bool stopping, failed;
-    struct rn_timer *watchdog;
+    struct rn_timer *watchdog, *remote_tick;
     struct tee *tee;
     struct rn_signal *term, *interrupt, *hangup;
 };
@@ -65,7 +75,7 @@ static int load(const struct runner *r, int number, struct config **out, struct 
 
 static void stopped(void *arg)
 {
-    struct runner *r = arg;
+    struct runner *r = ((struct device *)arg)->runner;
     if (--r->running <= 0)
         rn_loop_stop(r->loop);
 }
@@ -77,12 +87,12 @@ static void stop(struct runner *r, const char *reason)
     r->stopping = true;
     notify_send("STOPPING=1");
     for (int i = 0; i < r->nagents; i++)
-        agent_stop(r->agents[i], reason, STOP_MS);
+        agent_stop(r->devices[i].agent, reason, STOP_MS);
 }
 
 static void fatal(void *arg, const struct rn_err *err)
 {
-    struct runner *r = arg;
+    struct runner *r = ((struct device *)arg)->runner;
     rn_log(RN_LOG_ERROR, "no_buffer", "err=%s", RN_Q(err->text));
     r->failed = true;
     rn_loop_stop(r->loop);
@@ -97,17 +107,18 @@ static void on_stop_signal(void *arg, int signum)
 
 static void reload(struct runner *r, int i)
 {
-    struct config *config;
+    struct device *device = &r->devices[i];
+    struct config *local;
     struct rn_err err;
-    int rc = load(r, r->args->devices > 0 ? r->args->first + i : -1, &config, &err);
-    if (rc >= 0 && (rc = agent_reconfigure(r->agents[i], config, &err)) < 0)
-        config_free(config);
+    int rc = load(r, r->args->devices > 0 ? r->args->first + i : -1, &local, &err);
+    if (rc >= 0 && (rc = remote_io_reload(device->remote, local, rn_clock_mono_ms(), &err)) < 0)
+        config_free(local);
     if (rc < 0)
         rn_log(RN_LOG_ERROR, "config_rejected", "err=%s advice=\"the old configuration goes on\"",
                RN_Q(err.text));
     else
         rn_log(RN_LOG_INFO, "config_reloaded", "device=%s",
-               agent_config(r->agents[i])->settings.device);
+               agent_config(device->agent)->settings.device);
 }
 
 static void on_hangup(void *arg, int signum)
@@ -126,25 +137,112 @@ static void on_watchdog(void *arg)
     notify_send("WATCHDOG=1");
 }
 
+// ---- remote configuration: the agent tells it, it moves the agent
+// --------------------------------
+
+static void on_config(void *arg, struct rn_span message)
+{
+    struct device *device = arg;
+    int64_t utc = rn_clock_utc_ms();
+    remote_io_offer(device->remote, message, utc > plausible_utc_ms ? utc : 0, rn_clock_mono_ms());
+}
+
+static void on_ack(void *arg, const struct rn_ack *ack, bool fresh)
+{
+    struct device *device = arg;
+    if (ack->has_report)
+        remote_io_report_seen(device->remote, ack->report_n, rn_clock_mono_ms());
+    if (fresh)
+        remote_io_received(device->remote, rn_clock_mono_ms());
+}
+
+static void on_connection(void *arg, bool connected)
+{
+    struct device *device = arg;
+    remote_io_connection(device->remote, connected, rn_clock_mono_ms());
+}
+
+static void on_remote_tick(void *arg)
+{
+    struct runner *r = arg;
+    for (int i = 0; i < r->nagents && !r->stopping; i++)
+        remote_io_tick(r->devices[i].remote, rn_clock_mono_ms());
+}
+
+static int ask_check(void *arg, const struct config *config, struct rn_err *err)
+{
+    return agent_check(((struct device *)arg)->agent, config, err);
+}
+
+static int put_in_force(void *arg, struct config *config, struct rn_err *err)
+{
+    struct device *device = arg;
+    int rc = agent_reconfigure(device->agent, config, err);
+    if (rc >= 0 && device == device->runner->devices)
+        rn_log_level_set((enum rn_log_level)config->settings.log_level);
+    return rc;
+}
+
+static void tell_running(void *arg, uint64_t revision, const uint8_t hash[RN_HASH_BYTES])
+{
+    agent_set_running(((struct device *)arg)->agent, revision, hash);
+}
+
+static int send_report(void *arg, struct rn_span payload)
+{
+    return agent_publish_report(((struct device *)arg)->agent, payload);
+}
+
+static void flush(void *arg)
+{
+    agent_flush(((struct device *)arg)->agent);
+}
+
+static uint64_t install_of(void *arg)
+{
+    return agent_install(((struct device *)arg)->agent);
+}
+
+static int add_remote(struct device *device, struct rn_err *err)
+{
+    const struct remote_io_hooks hooks = {.arg = device,
+                                          .check = ask_check,
+                                          .apply = put_in_force,
+                                          .running = tell_running,
+                                          .report = send_report,
+                                          .flush = flush,
+                                          .install = install_of};
+    return remote_io_new(&device->remote, agent_config(device->agent), agent_state(device->agent),
+                         &hooks, rn_clock_utc_ms(), err);
+}
+
 // ---- starting -----------------------------------------------------------------------------------
 
 static int add_agent(struct runner *r, int number, struct rn_err *err)
 {
-    const struct agent_hooks hooks = {.arg = r, .stopped = stopped, .tee = r->tee, .fatal = fatal};
+    struct device *device = &r->devices[r->nagents];
+    const struct agent_hooks hooks = {.arg = device,
+                                      .config = on_config,
+                                      .ack = on_ack,
+                                      .connection = on_connection,
+                                      .stopped = stopped,
+                                      .tee = r->tee,
+                                      .fatal = fatal};
     struct config *config;
+    device->runner = r;
     int rc = load(r, number, &config, err);
     if (rc < 0)
         return rc == RN_EEXIST ? RN_EINVAL : rc;
     if (r->nagents == 0)
         rn_log_level_set((enum rn_log_level)config->settings.log_level);
-    rc = agent_new(&r->agents[r->nagents], r->loop, config, &hooks, err);
+    rc = agent_new(&device->agent, r->loop, config, &hooks, err);
     if (rc < 0) {
         config_free(config);
         return rc == RN_EEXIST ? RN_EEXIST : RN_EIO;
     }
     r->nagents++;
     r->running++;
-    return RN_OK;
+    return add_remote(device, err) < 0 ? RN_EIO : RN_OK;
 }
 
 static int add_signals(struct runner *r, struct rn_err *err)
@@ -156,14 +254,16 @@ static int add_signals(struct runner *r, struct rn_err *err)
         rc = rn_signal_new(&r->hangup, r->loop, SIGHUP, on_hangup, r, err);
     if (rc >= 0)
         rc = rn_timer_new(&r->watchdog, r->loop, on_watchdog, r, err);
+    if (rc >= 0)
+        rc = rn_timer_new(&r->remote_tick, r->loop, on_remote_tick, r, err);
     return rc;
 }
 
 static int set_up(struct runner *r, struct rn_err *err)
 {
     int count = r->args->devices > 0 ? r->args->devices : 1;
-    r->agents = calloc((size_t)count, sizeof(struct agent *));
-    if (!r->agents)
+    r->devices = calloc((size_t)count, sizeof *r->devices);
+    if (!r->devices)
         return rn_fail(err, RN_ENOMEM, "out of memory");
     int rc = rn_loop_new(&r->loop, err);
     if (rc >= 0 && r->args->tee)
@@ -177,13 +277,16 @@ static int set_up(struct runner *r, struct rn_err *err)
 
 static void tear_down(struct runner *r)
 {
-    for (int i = 0; i < r->nagents; i++)
-        agent_free(r->agents[i]);
-    free(r->agents);
+    for (int i = 0; i < r->nagents; i++) {
+        agent_free(r->devices[i].agent);
+        remote_io_free(r->devices[i].remote);
+    }
+    free(r->devices);
     rn_signal_free(r->term);
     rn_signal_free(r->interrupt);
     rn_signal_free(r->hangup);
     rn_timer_free(r->watchdog);
+    rn_timer_free(r->remote_tick);
     tee_close(r->tee);
     if (r->loop)
         rn_loop_free(r->loop);
@@ -217,8 +320,11 @@ static int run(struct runner *r)
         tear_down(r);
         return exit_of(rc, &err);
     }
-    for (int i = 0; i < r->nagents; i++)
-        agent_start(r->agents[i]);
+    for (int i = 0; i < r->nagents; i++) {
+        remote_io_start(r->devices[i].remote, rn_clock_mono_ms());
+        agent_start(r->devices[i].agent);
+    }
+    rn_timer_start(r->remote_tick, REMOTE_TICK_MS, REMOTE_TICK_MS);
     if (notify_watchdog_ms() > 0)
         rn_timer_start(r->watchdog, notify_watchdog_ms(), notify_watchdog_ms());
     notify_send("READY=1");

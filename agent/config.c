@@ -98,6 +98,8 @@ const struct rn_opt config_rows[] = {
      .help = "public key that remote configurations must be signed with"},
     {.key = "config.allow_unsigned", .type = RN_OPT_BOOL, AT(config_allow_unsigned), 0,
      .def = "false", .help = "take remote configurations without a signature"},
+    {.key = "config.allow_paths", .type = RN_OPT_BOOL, AT(config_allow_paths), 0, .def = "false",
+     .help = "remote configurations may also set options that are paths"},
     {.key = "config.deadline_connected", .type = RN_OPT_DURATION,
      AT(config_deadline_connected_ms), .min = 100, .max = DAY, .def = "120s",
      .help = "a new configuration is rolled back after so much connected time without success"},
@@ -207,6 +209,55 @@ void config_free(struct config *config)
     free(config);
 }
 
+int config_copy(struct config **out, const struct config *from, struct rn_err *err)
+{
+    const struct rn_collector **table = calloc(from->ncollectors + 1, sizeof(*table));
+    if (!table)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    for (size_t i = 0; i < from->ncollectors; i++)
+        table[i] = from->collectors[i].what;
+    struct config *to;
+    bool origins = from->conf.sections[0].origins;
+    int rc = config_new(&to, table, from->ncollectors, origins, err);
+    free(table);
+    if (rc < 0)
+        return rc;
+    to->settings = from->settings;
+    to->conf.remote_paths = from->conf.remote_paths;
+    for (size_t i = 0; i < from->ncollectors; i++) {
+        to->collectors[i].enabled = from->collectors[i].enabled;
+        to->collectors[i].period_ms = from->collectors[i].period_ms;
+        memcpy(to->collectors[i].conf, from->collectors[i].conf,
+               from->collectors[i].what->conf_size);
+    }
+    for (size_t i = 0; origins && i < from->conf.nsections; i++)
+        memcpy(to->conf.sections[i].origins, from->conf.sections[i].origins,
+               from->conf.sections[i].count * sizeof(struct rn_conf_origin));
+    *out = to;
+    return RN_OK;
+}
+
+static bool same_list(const struct rn_opt_list *a, const struct rn_opt_list *b)
+{
+    bool same = a->count == b->count;
+    for (int i = 0; same && i < a->count; i++)
+        same = strcmp(a->item[i], b->item[i]) == 0;
+    return same;
+}
+
+bool config_same_connection(const struct agent_settings *a, const struct agent_settings *b)
+{
+    return same_list(&a->mqtt_addresses, &b->mqtt_addresses) &&
+           strcmp(a->mqtt_client_id, b->mqtt_client_id) == 0 &&
+           strcmp(a->mqtt_username, b->mqtt_username) == 0 &&
+           strcmp(a->mqtt_password, b->mqtt_password) == 0 &&
+           strcmp(a->mqtt_ca_file, b->mqtt_ca_file) == 0 &&
+           strcmp(a->mqtt_cert_file, b->mqtt_cert_file) == 0 &&
+           strcmp(a->mqtt_key_file, b->mqtt_key_file) == 0 &&
+           strcmp(a->mqtt_proxy, b->mqtt_proxy) == 0 && a->mqtt_insecure == b->mqtt_insecure &&
+           a->mqtt_keepalive_ms == b->mqtt_keepalive_ms;
+}
+
 // ---- loading ------------------------------------------------------------------------------------
 
 static int apply_set(struct config *config, const char *text, struct rn_err *err)
@@ -273,6 +324,7 @@ int config_finish(struct config *config, struct rn_err *err)
     int rc = rn_conf_check(&config->conf, err);
     if (rc < 0)
         return rc;
+    config->conf.remote_paths = s->config_allow_paths;
     if (!s->device[0])
         device_from_host(s->device, sizeof s->device);
     if (!rn_dev_valid(rn_span_text(s->device)))

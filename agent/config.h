@@ -1,7 +1,7 @@
 // The agent's configuration: one option table of its own and one section for each collector.
 //
-// Sources, a later one wins: defaults, agent.yaml, agent.d/*.yaml, remote documents (rows marked
-// RN_OPT_REMOTE only), --set. A configuration is made whole, checked whole and then handed to
+// Sources, a later one wins: defaults, agent.yaml, agent.d/*.yaml, --set, a remote document (rows
+// marked RN_OPT_REMOTE only). A configuration is made whole, checked whole and then handed to
 // agent_reconfigure; it is never changed in place.
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -34,7 +34,7 @@ struct agent_settings {
         uplink_hello_timeout_ms, uplink_window;
     char procfs[256], sysfs[256], rootfs[256];
     char config_key_file[256];
-    bool config_allow_unsigned;
+    bool config_allow_unsigned, config_allow_paths;
     int64_t config_deadline_connected_ms, config_deadline_unconnected_ms;
     int log_level; // enum rn_log_level
 };
@@ -60,11 +60,15 @@ extern const size_t config_row_count;
 RN_MUST_CHECK int config_new(struct config **out, const struct rn_collector *const *table,
                              size_t count, bool origins, struct rn_err *err);
 void config_free(struct config *config);
+// The same values over the same collectors.
+RN_MUST_CHECK int config_copy(struct config **out, const struct config *from, struct rn_err *err);
+// Would both make the same connection?
+bool config_same_connection(const struct agent_settings *a, const struct agent_settings *b);
 // Reads path (NULL: CONFIG_FILE and CONFIG_FOLDER, where they are there), then "KEY=VALUE" texts.
 RN_MUST_CHECK int config_load(struct config *config, const char *path, const char *const *sets,
                               size_t nsets, struct rn_err *err);
 // What no single row can say: the device's name (the host's where none is set), periods that are
-// multiples of the step. To be called once after loading.
+// multiples of the step. To be called after loading, and again after further changes.
 RN_MUST_CHECK int config_finish(struct config *config, struct rn_err *err);
 // One line a row: key, value, and with origins who set it.
 void config_print(const struct config *config, bool origins, struct rn_buf *out);

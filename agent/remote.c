@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { TRIES = 3, REPORT_SLOWEST_MS = 300000, RESTARTS = 2 };
+
 static void act(struct remote_actions *out, enum remote_action_type type)
 {
     if (out->count < REMOTE_MAX_ACTIONS)
@@ -84,6 +86,7 @@ static void confirm(struct remote *x, struct remote_actions *out)
 {
     x->saved.phase = REMOTE_IDLE;
     x->saved.good = x->saved.candidate;
+    x->good_failed = false;
     act(out, REMOTE_KEEP_GOOD);
     judge(x, out, RN_CONFIG_CONFIRMED, &x->saved.good, "", "");
 }
@@ -94,6 +97,8 @@ static void accept_offer(struct remote *x, struct remote_actions *out,
 {
     bool was_applied = x->saved.phase == REMOTE_PROBATION;
     x->saved.candidate = event->name;
+    x->saved.moves = event->moves;
+    x->saved.failures = 0;
     x->saved.phase = REMOTE_WAITING;
     act(out, REMOTE_KEEP_CANDIDATE);
     act(out, REMOTE_PERSIST);
@@ -107,33 +112,56 @@ static void accept_offer(struct remote *x, struct remote_actions *out,
         act(out, REMOTE_FLUSH);
 }
 
+// Answers an offer that changes nothing. The same answer again keeps its number: the bridge may not
+// have had it.
+static void answer(struct remote *x, struct remote_actions *out, enum rn_config_state verdict,
+                   const struct remote_event *event, const char *path, const char *reason)
+{
+    const struct remote_saved *saved = &x->saved;
+    size_t most = REMOTE_TEXT - 1;
+    if (saved->verdict == verdict && same(&event->name, &saved->judged) &&
+        strncmp(saved->path, path ? path : "", most) == 0 &&
+        strncmp(saved->reason, reason ? reason : "", most) == 0)
+        act(out, REMOTE_REPORT);
+    else
+        judge(x, out, verdict, &event->name, path, reason);
+}
+
+// A document that was tried and rejected stays so; the local files cannot mend it.
+static bool known_offer(struct remote *x, struct remote_actions *out,
+                        const struct remote_event *event)
+{
+    const struct remote_saved *saved = &x->saved;
+    bool idle = saved->phase == REMOTE_IDLE, good = same(&event->name, &saved->good),
+         condemned = same(&event->name, &saved->condemned),
+         rejected = same(&event->name, &saved->judged) && saved->verdict == RN_CONFIG_REJECTED;
+    if (!idle && (good || same(&event->name, &saved->candidate)))
+        return true; // runs, or is being tried
+    if (rejected && (condemned || (good && x->good_failed)))
+        act(out, REMOTE_REPORT);
+    else if (condemned)
+        judge(x, out, RN_CONFIG_REJECTED, &event->name, "", "it was tried before and rolled back");
+    else if (good)
+        answer(x, out, RN_CONFIG_CONFIRMED, event, "", "");
+    return condemned || good;
+}
+
 static void on_offer(struct remote *x, struct remote_actions *out, const struct remote_event *event)
 {
     const struct remote_saved *saved = &x->saved;
-    if (saved->phase != REMOTE_IDLE && same(&event->name, &saved->candidate))
-        return; // being tried
-    if (same(&event->name, &saved->good)) {
-        if (saved->phase == REMOTE_IDLE)
-            judge(x, out, RN_CONFIG_CONFIRMED, &event->name, "", "");
+    if (known_offer(x, out, event))
         return;
-    }
-    if (same(&event->name, &saved->judged) && saved->verdict == RN_CONFIG_REJECTED) {
-        char path[REMOTE_TEXT], reason[REMOTE_TEXT];
-        memcpy(path, saved->path, sizeof path);
-        memcpy(reason, saved->reason, sizeof reason);
-        judge(x, out, RN_CONFIG_REJECTED, &event->name, path, reason);
-        return;
-    }
     uint64_t newest = saved->good.revision;
     if (saved->phase != REMOTE_IDLE && saved->candidate.revision > newest)
         newest = saved->candidate.revision;
     if (!event->acceptable)
-        judge(x, out, RN_CONFIG_REJECTED, &event->name, event->path, event->reason);
+        answer(x, out, RN_CONFIG_REJECTED, event, event->path, event->reason);
     else if (event->name.revision == newest)
-        judge(x, out, RN_CONFIG_CONFLICT, &event->name, "",
-              "another document has this revision already");
+        answer(x, out, RN_CONFIG_CONFLICT, event, "revision",
+               "another document has this revision already");
     else if (event->name.revision < newest)
-        judge(x, out, RN_CONFIG_REJECTED, &event->name, "", "outdated: a newer revision is known");
+        answer(x, out, RN_CONFIG_REJECTED, event, "revision",
+               "outdated: a newer revision is known");
     else
         accept_offer(x, out, event);
 }
@@ -142,7 +170,7 @@ static void on_start(struct remote *x, struct remote_actions *out)
 {
     if (x->saved.phase == REMOTE_PROBATION) {
         x->saved.restarts++;
-        if (x->saved.restarts >= 2) {
+        if (x->saved.restarts >= RESTARTS) {
             roll_back(x, out, "the agent was restarted twice while it was on probation");
             return;
         }
@@ -153,6 +181,29 @@ static void on_start(struct remote *x, struct remote_actions *out)
         apply(out, x->saved.good);
 }
 
+// The last good one got through after a rollback: was the document at fault?
+static bool at_fault(const struct remote *x)
+{
+    const struct remote_saved *saved = &x->saved;
+    bool prompt = saved->connected_ms <= x->conf.deadline_connected_ms / 4 &&
+                  saved->unconnected_ms <= x->conf.deadline_unconnected_ms / 4;
+    return (saved->moves && prompt) || saved->restarts >= RESTARTS || saved->failures >= TRIES;
+}
+
+static void settle(struct remote *x, struct remote_actions *out)
+{
+    char reason[REMOTE_TEXT];
+    memcpy(reason, x->saved.reason, sizeof reason);
+    x->saved.failures++;
+    if (!at_fault(x)) {
+        begin_probation(x, out);
+        return;
+    }
+    x->saved.phase = REMOTE_IDLE;
+    x->saved.condemned = x->saved.candidate;
+    judge(x, out, RN_CONFIG_REJECTED, &x->saved.candidate, "", reason);
+}
+
 static void on_received(struct remote *x, struct remote_actions *out)
 {
     x->got_through = true;
@@ -161,13 +212,9 @@ static void on_received(struct remote *x, struct remote_actions *out)
     case REMOTE_UNDETERMINED:
         begin_probation(x, out);
         break;
-    case REMOTE_SETTLING: {
-        char reason[REMOTE_TEXT];
-        memcpy(reason, x->saved.reason, sizeof reason);
-        x->saved.phase = REMOTE_IDLE;
-        judge(x, out, RN_CONFIG_REJECTED, &x->saved.candidate, "", reason);
+    case REMOTE_SETTLING:
+        settle(x, out);
         break;
-    }
     case REMOTE_IDLE:
     case REMOTE_PROBATION: // only its report confirms it
         break;
@@ -182,14 +229,31 @@ static void on_report_seen(struct remote *x, struct remote_actions *out, uint64_
         confirm(x, out);
 }
 
-static void on_apply_failed(struct remote *x, struct remote_actions *out, const char *reason)
+static void on_apply_failed(struct remote *x, struct remote_actions *out,
+                            const struct remote_event *event)
 {
-    if (x->saved.phase != REMOTE_PROBATION)
+    if (x->saved.phase == REMOTE_PROBATION) {
+        x->saved.phase = REMOTE_IDLE;
+        if (!event->acceptable)
+            x->saved.condemned = x->saved.candidate;
+        act(out, REMOTE_PERSIST);
+        apply(out, x->saved.good);
+        judge(x, out, RN_CONFIG_REJECTED, &x->saved.candidate, event->path, event->reason);
+    } else if (!x->good_failed && x->saved.good.revision) {
+        x->good_failed = true;
+        apply(out, (struct remote_name){0});
+        if (x->saved.phase == REMOTE_IDLE)
+            judge(x, out, RN_CONFIG_REJECTED, &x->saved.good, event->path, event->reason);
+    }
+}
+
+static void on_reloaded(struct remote *x, struct remote_actions *out)
+{
+    if (!x->good_failed)
         return;
-    x->saved.phase = REMOTE_IDLE;
-    act(out, REMOTE_PERSIST);
-    apply(out, x->saved.good);
-    judge(x, out, RN_CONFIG_REJECTED, &x->saved.candidate, "", reason);
+    x->good_failed = false;
+    if (x->saved.phase == REMOTE_IDLE)
+        judge(x, out, RN_CONFIG_CONFIRMED, &x->saved.good, "", "");
 }
 
 static void count_time(struct remote *x, int64_t mono_ms)
@@ -212,45 +276,73 @@ static bool deadline_passed(const struct remote *x)
             x->saved.unconnected_ms >= x->conf.deadline_unconnected_ms);
 }
 
-static void on_tick(struct remote *x, struct remote_actions *out)
+static bool report_unseen(const struct remote *x)
 {
-    if (x->saved.phase != REMOTE_PROBATION && x->saved.phase != REMOTE_SETTLING)
-        return;
-    if (deadline_passed(x)) {
-        if (x->saved.phase == REMOTE_PROBATION) {
-            roll_back(x, out,
-                      x->saved.connected_ms >= x->conf.deadline_connected_ms
-                          ? "not confirmed within the deadline: its report was not acknowledged"
-                          : "not confirmed within the deadline: no connection");
-            return;
-        }
-        char reason[REMOTE_TEXT];
-        memcpy(reason, x->saved.reason, sizeof reason);
-        x->saved.phase = REMOTE_UNDETERMINED;
-        judge(x, out, RN_CONFIG_UNDETERMINED, &x->saved.candidate, "", reason);
+    return x->connected && x->saved.verdict != RN_CONFIG_NONE && x->saved.report_n > x->seen_n;
+}
+
+static void miss_deadline(struct remote *x, struct remote_actions *out)
+{
+    if (x->saved.phase == REMOTE_PROBATION) {
+        roll_back(x, out,
+                  x->saved.connected_ms >= x->conf.deadline_connected_ms
+                      ? "not confirmed within the deadline: its report was not acknowledged"
+                      : "not confirmed within the deadline: no connection");
         return;
     }
-    if (x->unsaved_ms >= x->conf.persist_every_ms) {
+    char reason[REMOTE_TEXT];
+    memcpy(reason, x->saved.reason, sizeof reason);
+    x->saved.phase = REMOTE_UNDETERMINED;
+    judge(x, out, RN_CONFIG_UNDETERMINED, &x->saved.candidate, "", reason);
+}
+
+static void on_tick(struct remote *x, struct remote_actions *out, int64_t mono_ms)
+{
+    bool counted = x->saved.phase == REMOTE_PROBATION || x->saved.phase == REMOTE_SETTLING;
+    if (counted && deadline_passed(x)) {
+        miss_deadline(x, out);
+        return;
+    }
+    if (counted && x->unsaved_ms >= x->conf.persist_every_ms) {
         x->unsaved_ms = 0;
         act(out, REMOTE_PERSIST);
+    }
+    if (report_unseen(x) && mono_ms - x->reported_at >= x->report_wait_ms) {
+        int64_t wait = 2 * x->report_wait_ms;
+        act(out, REMOTE_REPORT);
+        x->report_wait_ms = wait < REPORT_SLOWEST_MS ? wait : REPORT_SLOWEST_MS;
     }
 }
 
 void remote_init(struct remote *x, const struct remote_conf *conf, const struct remote_saved *saved)
 {
-    *x = (struct remote){.conf = *conf};
+    *x = (struct remote){.conf = *conf, .report_wait_ms = conf->report_every_ms};
     if (saved)
         x->saved = *saved;
 }
 
 struct remote_name remote_running(const struct remote *x)
 {
-    return x->saved.phase == REMOTE_PROBATION ? x->saved.candidate : x->saved.good;
+    const struct remote_name none = {0};
+    if (x->saved.phase == REMOTE_PROBATION)
+        return x->saved.candidate;
+    return x->good_failed ? none : x->saved.good;
+}
+
+static void note_report(struct remote *x, uint64_t before, int64_t mono_ms,
+                        const struct remote_actions *out)
+{
+    if (x->saved.report_n != before)
+        x->report_wait_ms = x->conf.report_every_ms;
+    for (uint32_t i = 0; i < out->count; i++)
+        if (out->item[i].type == REMOTE_REPORT)
+            x->reported_at = mono_ms;
 }
 
 void remote_step(struct remote *x, const struct remote_event *event, int64_t mono_ms,
                  struct remote_actions *out)
 {
+    const uint64_t before = x->saved.report_n;
     out->count = 0;
     if (event->type == REMOTE_START)
         x->counted_at = mono_ms;
@@ -265,7 +357,7 @@ void remote_step(struct remote *x, const struct remote_event *event, int64_t mon
     case REMOTE_CONNECTED:
         x->connected = true;
         x->got_through = false;
-        if (x->saved.verdict != RN_CONFIG_NONE && x->saved.report_n > x->seen_n)
+        if (report_unseen(x))
             act(out, REMOTE_REPORT); // it may have been lost with the last connection
         break;
     case REMOTE_DISCONNECTED:
@@ -279,10 +371,14 @@ void remote_step(struct remote *x, const struct remote_event *event, int64_t mon
         on_report_seen(x, out, event->n);
         break;
     case REMOTE_TICK:
-        on_tick(x, out);
+        on_tick(x, out, mono_ms);
         break;
     case REMOTE_APPLY_FAILED:
-        on_apply_failed(x, out, event->reason);
+        on_apply_failed(x, out, event);
+        break;
+    case REMOTE_RELOADED:
+        on_reloaded(x, out);
         break;
     }
+    note_report(x, before, mono_ms, out);
 }

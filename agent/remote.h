@@ -10,6 +10,13 @@
 //   settling   rolled back; if the last good one gets through now, the document was at fault
 //   and then   rejected, or undetermined (nothing gets through either way: tried again later)
 //
+// "Gets through" alone would blame a document for an outage that ends just after the rollback. So a
+// document is tried again, three times at most, where the failure can hardly be its own: it changes
+// nothing about the connection, or the last good one did not get through promptly (within a quarter
+// of the deadlines). One that was restarted out of probation is not.
+//
+// A report is repeated until the bridge has it, ever more slowly while the connection lasts.
+//
 // The deadlines count running time, connected and unconnected apart; both are part of what is
 // saved, so a kill in between changes nothing. Two restarts in probation roll back too.
 // Everything that must survive is in struct remote_saved: REMOTE_PERSIST comes before the actions
@@ -25,6 +32,7 @@ struct remote_conf {
     int64_t deadline_connected_ms;   // of a probation, connected running time; default 120 s
     int64_t deadline_unconnected_ms; // running time without a connection; default 300 s
     int64_t persist_every_ms;        // how much counted time may be forgotten by a kill
+    int64_t report_every_ms;         // first repetition of a report that was not answered
 };
 
 // A document's name. revision 0: none (the local files alone).
@@ -47,8 +55,11 @@ struct remote_saved {
     enum remote_phase phase;
     struct remote_name good;              // last good one
     struct remote_name candidate;         // in the phases after idle
+    struct remote_name condemned;         // was tried and rejected last
     int64_t connected_ms, unconnected_ms; // used of the deadlines, in probation and settling
     uint32_t restarts;                    // in probation
+    uint32_t failures;                    // probations of the candidate that the last good outlived
+    bool moves;                           // the candidate changes the connection
     bool good_had_connection;             // when the probation began
     // The verdict that was reported last, so that the same offer gets the same answer.
     enum rn_config_state verdict;
@@ -62,17 +73,20 @@ enum remote_event_type {
     REMOTE_OFFER, // a document arrived
     REMOTE_CONNECTED,
     REMOTE_DISCONNECTED,
-    REMOTE_RECEIVED,    // a fresh acknowledgement of something sent on this connection
+    REMOTE_RECEIVED,    // the bridge answered something that was sent on this connection
     REMOTE_REPORT_SEEN, // the bridge has stored report n
     REMOTE_TICK,
     REMOTE_APPLY_FAILED, // the document that REMOTE_APPLY named could not be put in force
+    REMOTE_RELOADED,     // what runs was put in force again, over changed local files
 };
 
 struct remote_event {
     enum remote_event_type type;
     struct remote_name name; // OFFER
-    bool acceptable;         // OFFER: signed, ours, not expired, valid
-    const char *path;        // OFFER not acceptable; may be ""
+    bool acceptable;         // OFFER: signed, ours, not expired, valid; APPLY_FAILED: so it is not
+                             // the document's fault, it may be offered again
+    bool moves;              // OFFER: under it the connection would be another one
+    const char *path;        // OFFER not acceptable, APPLY_FAILED; may be ""
     const char *reason;      // OFFER not acceptable, APPLY_FAILED
     uint64_t n;              // REPORT_SEEN
 };
@@ -105,7 +119,9 @@ struct remote {
     bool got_through;   // something was acknowledged on this connection, under what runs now
     int64_t counted_at; // mono_ms up to which running time is counted
     int64_t unsaved_ms; // counted since the last PERSIST
+    bool good_failed;   // the last good one cannot be put over the local files of now
     uint64_t seen_n;    // the highest report that the bridge said it has
+    int64_t reported_at, report_wait_ms; // of the last report
 };
 
 // saved: NULL for a fresh state.

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { EPOCH_BLOCK = 64 };
 
@@ -35,6 +36,18 @@ static int open_db(struct state *s, const char *path, struct rn_err *err)
     if (rc >= 0)
         rc = rn_db_prepare(&s->drop, s->db, "DELETE FROM state WHERE name=?", err);
     return rc;
+}
+
+static int open_read(struct state *s, const char *folder, struct rn_err *err)
+{
+    char path[500];
+    struct rn_db_conf conf = {.path = path, .cache_kib = 16, .read_only = true};
+    int rc = rn_path_join(path, sizeof path, folder, "state.db", err);
+    if (rc >= 0 && access(path, F_OK) != 0)
+        return rn_fail(err, RN_ENOENT, "%s: no agent has used this folder yet", path);
+    if (rc >= 0)
+        rc = rn_db_open(&s->db, &conf, err);
+    return rc < 0 ? rc : rn_db_prepare(&s->get, s->db, "SELECT value FROM state WHERE name=?", err);
 }
 
 static void close_db(struct state *s)
@@ -76,6 +89,20 @@ int state_open(struct state **out, const char *folder, bool *renewed, struct rn_
         *renewed = true;
         rc = open_db(s, path, err);
     }
+    if (rc < 0) {
+        state_close(s);
+        return rc;
+    }
+    *out = s;
+    return RN_OK;
+}
+
+int state_open_read(struct state **out, const char *folder, struct rn_err *err)
+{
+    struct state *s = calloc(1, sizeof *s);
+    if (!s)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    int rc = open_read(s, folder, err);
     if (rc < 0) {
         state_close(s);
         return rc;

@@ -15,6 +15,8 @@ struct state;
 // the epoch.
 RN_MUST_CHECK int state_open(struct state **out, const char *folder, bool *renewed,
                              struct rn_err *err);
+// For looking only, while an agent may be running. RN_ENOENT: there is none yet.
+RN_MUST_CHECK int state_open_read(struct state **out, const char *folder, struct rn_err *err);
 void state_close(struct state *state);
 RN_MUST_CHECK int state_put(struct state *state, const char *name, struct rn_span value,
                             struct rn_err *err);

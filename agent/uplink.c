@@ -353,8 +353,10 @@ static void free_flights(struct uplink *x, const struct uplink_event *e, int64_t
         struct uplink_flight *f = &x->flight[i];
         if (!in_range(f, e))
             continue;
-        if (f->out)
+        if (f->out) {
             measure(x, f, now);
+            x->stats.answered++;
+        }
         any = true;
         drop_flight(f);
     }

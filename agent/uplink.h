@@ -129,7 +129,9 @@ struct uplink_bound {
 
 struct uplink_stats {
     uint64_t sent, resent, timeouts, received, durable, refused, conflicts, mismatches, needs,
-        announces, relabels, foreign; // foreign: answers about another install or log
+        announces, relabels,
+        foreign,  // answers about another install or log
+        answered; // batches that were sent on this connection and had their first answer
 };
 
 struct uplink {

@@ -70,6 +70,8 @@ struct rn_mqtt_handler {
 RN_MUST_CHECK int rn_mqtt_new(struct rn_mqtt **out, struct rn_loop *loop,
                               const struct rn_mqtt_conf *conf,
                               const struct rn_mqtt_handler *handler, struct rn_err *err);
+// RN_OK if rn_mqtt_new and rn_mqtt_reconfigure would take it; "broker address ..." names a wrong one.
+RN_MUST_CHECK int rn_mqtt_conf_check(const struct rn_mqtt_conf *conf, struct rn_err *err);
 // Copies conf anew (addresses, credentials, keepalive): takes effect with the next connect.
 RN_MUST_CHECK int rn_mqtt_reconfigure(struct rn_mqtt *mqtt, const struct rn_mqtt_conf *conf,
                                       struct rn_err *err);

@@ -713,6 +713,15 @@ int rn_mqtt_new(struct rn_mqtt **out, struct rn_loop *loop, const struct rn_mqtt
     return RN_OK;
 }
 
+int rn_mqtt_conf_check(const struct rn_mqtt_conf *conf, struct rn_err *err)
+{
+    struct rn_mqtt_settings settings;
+    int rc = rn_mqtt_settings_copy(&settings, conf, err);
+    if (!rc)
+        rn_mqtt_settings_release(&settings);
+    return rc;
+}
+
 int rn_mqtt_reconfigure(struct rn_mqtt *m, const struct rn_mqtt_conf *conf, struct rn_err *err)
 {
     struct rn_mqtt_settings settings;

@@ -12,8 +12,10 @@
 
 #include <cmocka.h>
 
-static const struct remote_conf conf = {
-    .deadline_connected_ms = 120000, .deadline_unconnected_ms = 300000, .persist_every_ms = 5000};
+static const struct remote_conf conf = {.deadline_connected_ms = 120000,
+                                        .deadline_unconnected_ms = 300000,
+                                        .persist_every_ms = 5000,
+                                        .report_every_ms = 5000};
 
 // A device around the core: executes actions, survives kills through `disk`.
 struct device {
@@ -70,8 +72,8 @@ static void simple(struct device *dev, enum remote_event_type type)
 
 static void offer(struct device *dev, uint64_t revision)
 {
-    feed(dev,
-         (struct remote_event){.type = REMOTE_OFFER, .name = doc(revision), .acceptable = true});
+    feed(dev, (struct remote_event){
+                  .type = REMOTE_OFFER, .name = doc(revision), .acceptable = true, .moves = true});
 }
 
 static void seen(struct device *dev)
