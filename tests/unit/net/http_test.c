@@ -25,26 +25,31 @@
 struct server {
     int fd, port;
     pthread_t thread;
-    const char *answer[ANSWERS_MAX];
+    _Atomic(const char *) answer[ANSWERS_MAX];
     uint32_t next;
     _Atomic uint32_t connections;
-    char request[8192]; // the last one; read after it was answered
+    pthread_mutex_t lock;
+    char request[8192]; // the last one, guarded by the lock
 };
 
 static bool read_request(struct server *s, int fd)
 {
+    char text[sizeof s->request];
     size_t have = 0, want = SIZE_MAX;
-    while (have < want && have < sizeof s->request - 1) {
-        ssize_t n = read(fd, s->request + have, sizeof s->request - 1 - have);
+    while (have < want && have < sizeof text - 1) {
+        ssize_t n = read(fd, text + have, sizeof text - 1 - have);
         if (n <= 0)
             return false;
         have += (size_t)n;
-        s->request[have] = 0;
-        const char *end = strstr(s->request, "\r\n\r\n");
-        const char *length = strstr(s->request, "Content-Length: ");
+        text[have] = 0;
+        const char *end = strstr(text, "\r\n\r\n");
+        const char *length = strstr(text, "Content-Length: ");
         if (end)
-            want = (size_t)(end - s->request) + 4 + (length ? strtoul(length + 16, NULL, 10) : 0);
+            want = (size_t)(end - text) + 4 + (length ? strtoul(length + 16, NULL, 10) : 0);
     }
+    pthread_mutex_lock(&s->lock);
+    memcpy(s->request, text, have + 1);
+    pthread_mutex_unlock(&s->lock);
     return true;
 }
 
@@ -63,6 +68,14 @@ static void serve(struct server *s, int fd)
             break;
     }
     close(fd);
+}
+
+static const char *last_request(struct server *s, char out[8192])
+{
+    pthread_mutex_lock(&s->lock);
+    memcpy(out, s->request, sizeof s->request);
+    pthread_mutex_unlock(&s->lock);
+    return out;
 }
 
 static void *run_server(void *arg)
@@ -97,6 +110,7 @@ struct bench {
 
 static int start_server(struct server *s, int family, const struct sockaddr *address, socklen_t len)
 {
+    pthread_mutex_init(&s->lock, NULL);
     s->fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (s->fd < 0 || bind(s->fd, address, len) < 0 || listen(s->fd, 8) < 0)
         return -1;
@@ -200,7 +214,8 @@ static void sends_method_headers_credentials_and_body(void **state)
                                 .username = "me",
                                 .password = "secret",
                                 .body = rn_span_text("content")});
-    const char *request = b->server.request;
+    char text[8192];
+    const char *request = last_request(&b->server, text);
     assert_memory_equal(request, "POST /path HTTP/1.1\r\n", 21);
     assert_non_null(strstr(request, "\r\nX-Mine: yes\r\n"));
     assert_non_null(strstr(request, "\r\nAuthorization: Basic bWU6c2VjcmV0\r\n"));
@@ -208,15 +223,15 @@ static void sends_method_headers_credentials_and_body(void **state)
     assert_null(strstr(request, "Expect"));
     assert_string_equal(strstr(request, "\r\n\r\n"), "\r\n\r\ncontent");
     ask(b, (struct rn_http_ask){.method = "PUT", .body = rn_span_text("x")});
-    assert_memory_equal(request, "PUT ", 4);
+    assert_memory_equal(last_request(&b->server, text), "PUT ", 4);
     ask(b, (struct rn_http_ask){.method = "DELETE"});
-    assert_memory_equal(request, "DELETE ", 7);
+    assert_memory_equal(last_request(&b->server, text), "DELETE ", 7);
 }
 
 static void keeps_no_more_of_a_body_than_it_may(void **state)
 {
     struct bench *b = *state;
-    char answer[400];
+    static char answer[400]; // outlives the server
     snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n%0200d", 0);
     b->server.answer[0] = answer;
     ask(b, (struct rn_http_ask){0});
@@ -300,7 +315,8 @@ static void speaks_over_a_unix_socket(void **state)
 {
     struct bench *b = *state;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct server local = {.answer = {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}};
+    struct server local = {0};
+    local.answer[0] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     snprintf(address.sun_path, sizeof address.sun_path, "/tmp/runnel-test-%d.sock", getpid());
     assert_int_equal(start_server(&local, AF_UNIX, (struct sockaddr *)&address, sizeof address), 0);
     rn_http_free(b->http);
