@@ -7,6 +7,7 @@ import threading
 import time
 
 from .net import HOST, listen, reset
+from .wait import wait_until
 
 CHUNK = 65536
 BUFFERED_MAX = 1 << 20
@@ -36,6 +37,7 @@ class Relay:
         self.delay = 0.0
         self.accepted, self.forwarded = 0, 0  # connections, bytes
         self._silent, self._refuse, self._cut = False, False, threading.Event()
+        self._turns = 0
         self._server = listen()
         self._server.setblocking(False)
         self.port = self._server.getsockname()[1]
@@ -45,7 +47,10 @@ class Relay:
         self._thread.start()
 
     def silent(self):
+        """Returns when nothing that comes from now on is forwarded any more."""
         self._silent = True
+        turns = self._turns
+        wait_until(lambda: self._turns > turns, 5, "the relay is silent")
 
     def pass_(self):
         self._silent = False
@@ -77,6 +82,7 @@ class Relay:
                 self._cut.clear()
                 self._reset_all()
                 self._done_cut.set()
+            self._turns += 1
             self._turn()
         self._reset_all()
         self._server.close()

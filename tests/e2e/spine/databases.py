@@ -1,8 +1,7 @@
-"""What is in the databases, as {key: value} of lines.py, and in the file sink's files."""
+"""What is in the databases and in the file sink's files, in the terms of lines.py."""
 
 import struct
 
-from .books import as_map
 from .lines import bits, points_of
 
 _CAST = {"float": lambda v: ("float", bits(v)), "integer": lambda v: ("int", v),
@@ -25,9 +24,9 @@ def influx_points(influx, db):
 
 
 def file_points(folder, name):
-    """Every line that the file sink wrote; a line that is there twice is a failure."""
+    """[(key, value)] of every line that the file sink wrote."""
     text = "".join(path.read_text() for path in sorted(folder.glob(f"{name}.*")))
-    return as_map(points_of(text), "the file sink")
+    return points_of(text[:text.rfind("\n") + 1])
 
 
 def victoria_points(victoria):

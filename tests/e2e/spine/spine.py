@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 
 from runnel_test import bin_path, device_user, free_port, wait_until
-from .books import Truth, assert_same
+from .books import Truth, as_map, assert_same
 from .buffer import read_buffer, read_ledger
 from .databases import file_points, influx_points
 
@@ -38,6 +38,7 @@ class Agents:
     def __init__(self, spine, name, command, folders, options):
         self.spine, self.name, self.folders, self.options = spine, name, folders, options
         self.tee = spine.world.folder / f"{name}.tee"
+        self.truth = spine.truth
         self.command = command
         self.collecting = True
         self.proc = spine.world.program("runnel-agent", *self._arguments(), log=name)
@@ -66,11 +67,11 @@ class Agents:
         self._take_stock()
 
     def _take_stock(self):
-        self.spine.truth.read_tee(self.tee)
+        self.truth.read_tee(self.tee)
         for device, folder in self.folders.items():
             held = read_buffer(folder, device)
             if held:
-                self.spine.truth.read_held(device, held)
+                self.truth.read_held(device, held)
 
     def start(self, collecting=True):
         self.collecting = collecting
@@ -82,10 +83,6 @@ class Agents:
 
     def resume(self):
         self.proc.resume()
-
-    def restart(self):
-        self.kill()
-        self.start()
 
     def ledgers(self):
         return {device: read_ledger(folder) for device, folder in self.folders.items()}
@@ -193,13 +190,14 @@ class Spine:
         return {**self.agent_options, "data": self.world.folder / name,
                 "mqtt.addresses": via or url, **tls, **(more or {})}
 
-    def simulate(self, count, prefix="sim", options=None, via=None):
+    def simulate(self, count, prefix="sim", options=None, via=None, name=None):
         """One process with devices <prefix>001.. (its own code, synthetic values)."""
-        folder = self.world.folder / prefix
+        name = name or prefix
+        folder = self.world.folder / name
         names = [f"{prefix}{number:03}" for number in range(1, count + 1)]
         command = ["simulate", "--devices", str(count), "--prefix", prefix]
-        return self._add(Agents(self, prefix, command, {name: folder / name for name in names},
-                                self._agent_options(prefix, names[0], options, via)))
+        return self._add(Agents(self, name, command, {device: folder / device for device in names},
+                                self._agent_options(name, names[0], options, via)))
 
     def run(self, device, options=None, via=None, name=None):
         """The real agent of this machine."""
@@ -240,13 +238,19 @@ class Spine:
                 assert ledger["produced"] == self.truth.count[device], (device, ledger)
                 assert ledger["delivered"] == ledger["produced"], (device, ledger)
 
-    def assert_nothing_is_lost(self, devices=None):
+    def assert_everything_arrived(self, repeats=False):
+        """repeats: a restored buffer may send the same again under another name; a file keeps both."""
         assert not self.truth.twice, f"committed twice: {self.truth.twice[:3]}"
         assert self.truth.values, "nothing was committed at all"
-        self.assert_books_balance()
-        assert_same(self.truth.values, file_points(self.world.folder, "lines"), "the file sink")
+        lines = file_points(self.world.folder, "lines")
+        assert_same(self.truth.values, dict(lines) if repeats else as_map(lines, "the file sink"),
+                    "the file sink")
         if self.influx:
             assert_same(self.truth.values, influx_points(self.influx, DB), "InfluxDB")
+
+    def assert_nothing_is_lost(self):
+        self.assert_books_balance()
+        self.assert_everything_arrived()
 
     # ---- load ----
 
@@ -273,7 +277,7 @@ class Spine:
                 except (OSError, AssertionError):
                     return set()
                 return {entry["tags"]["host"] for entry in series}
-            return {dict(key[1])["host"] for key in file_points(self.world.folder, "lines")
+            return {dict(key[1])["host"] for key, _ in file_points(self.world.folder, "lines")
                     if key[3] > since}
         wait_until(lambda: devices <= fresh(), timeout,
                    lambda: f"fresh data of {sorted(devices - fresh())}; {self.states()} {self.behind()}",

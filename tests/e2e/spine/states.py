@@ -23,12 +23,9 @@ class StateLog:
         return f"{device['state']}({device['reason']})" if device["reason"] else device["state"]
 
     def wait(self, state, timeout=15.0):
-        wait_until(lambda: self.now() == state, timeout,
+        """Until it is shown, and logged (which the bridge does a moment later)."""
+        wait_until(lambda: self.now() == state and self.seen()[-1:] == [state], timeout,
                    lambda: f"{self.device} to be {state}; it is {self.now()} after {self.seen()}")
 
     def from_here(self):
         self.mark = self.spine.bridge.mark()
-
-    def expect(self, *states):
-        """Exactly these, in this order, since the mark."""
-        assert self.seen() == list(states)
