@@ -22,8 +22,11 @@ enum {
     INFLIGHT_MAX = 16,
     QUEUE_ITEMS = 64,
     CLOCK_OFF_MS = 300000,
-    STOP_SHARE_MS = 200,  // of the time to stop, what is left for writing and freeing
-    STOP_ANSWER_MS = 600, // and what the bridge gets to answer the last batch
+    SPREAD_MIN_MS = 500, // of what a whole fleet does at once
+    SPREAD_MAX_MS = 60000,
+    SPREAD_PER_DEVICE_MS = 2, // 500 devices a second
+    STOP_SHARE_MS = 200,      // of the time to stop, what is left for writing and freeing
+    STOP_ANSWER_MS = 600,     // and what the bridge gets to answer the last batch
 };
 static const int64_t plausible_utc_ms =
     INT64_C(1735689600000); // 2025: a clock before that was never set
@@ -49,7 +52,10 @@ struct agent {
     uint8_t config_hash[RN_HASH_BYTES];
     char reason[128]; // for the next birth
     int64_t away_since_ms;
-    uint64_t journaled; // samples of the open window that the journal has
+    uint64_t journaled;               // samples of the open window that the journal has
+    uint64_t fleet;                   // devices that share our bridge; 0: not known
+    bool bridge_known, bridge_online; // since this connection
+    uint64_t bridge_since_ms;
     const char *stop_reason;
     int64_t stop_by_ms;
     bool started, stopping, gone, connected; // gone: goodbye was said
@@ -308,6 +314,50 @@ static void on_beat(void *arg)
     publish_status(arg, RN_PRESENCE_ONLINE, "update", 0);
 }
 
+static const char *or_null(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
+void agent_mqtt_conf(struct agent_mqtt *out, const struct agent_settings *s, uint64_t seed)
+{
+    snprintf(out->client, sizeof out->client, "%02x/%.32s", rn_dev_shard(rn_span_text(s->device)),
+             s->device);
+    for (int i = 0; i < s->mqtt_addresses.count; i++)
+        out->addresses[i] = s->mqtt_addresses.item[i];
+    out->conf = (struct rn_mqtt_conf){
+        .addresses = out->addresses,
+        .naddresses = (uint32_t)s->mqtt_addresses.count,
+        .client_id = s->mqtt_client_id[0] ? s->mqtt_client_id : out->client,
+        .username = s->mqtt_username[0] ? s->mqtt_username : out->client,
+        .password = or_null(s->mqtt_password),
+        .ca_file = or_null(s->mqtt_ca_file),
+        .cert_file = or_null(s->mqtt_cert_file),
+        .key_file = or_null(s->mqtt_key_file),
+        .insecure = s->mqtt_insecure,
+        .proxy = or_null(s->mqtt_proxy),
+        .keepalive_ms = s->mqtt_keepalive_ms,
+        .connect_timeout_ms = s->mqtt_connect_timeout_ms,
+        .backoff_min_ms = s->mqtt_backoff_min_ms,
+        .backoff_max_ms = s->mqtt_backoff_max_ms,
+        .first_reconnect_ms = s->mqtt_first_reconnect_ms,
+        .seed = seed,
+        .max_inflight = INFLIGHT_MAX,
+        .max_queue_items = QUEUE_ITEMS,
+        .max_queue_bytes = RN_MESSAGE_MAX,
+    };
+}
+
+// What the fleet's size makes of the settings.
+static void connection_conf(const struct agent *agent, const struct agent_settings *s,
+                            struct agent_mqtt *out)
+{
+    int64_t spread = (int64_t)agent->fleet * SPREAD_PER_DEVICE_MS;
+    agent_mqtt_conf(out, s, agent->seed);
+    if (spread > out->conf.first_reconnect_ms)
+        out->conf.first_reconnect_ms = spread;
+}
+
 // ---- the connection -----------------------------------------------------------------------------
 
 // Each attempt has an epoch of its own; the will carries it with n = 0.
@@ -357,6 +407,7 @@ static void on_disconnected(void *arg, bool was_connected, const char *address, 
            RN_Q(reason), (long long)retry_ms);
     rn_timer_stop(agent->beat);
     agent->away_since_ms = rn_clock_mono_ms();
+    agent->bridge_known = false;
     snprintf(agent->reason, sizeof agent->reason, "reconnect: %s", reason);
     uplink_io_event(agent->uplink, &(struct uplink_event){.type = UPLINK_DISCONNECTED});
     if (agent->hooks.connection)
@@ -403,6 +454,22 @@ static void check_clock(struct agent *agent, const struct rn_ack *ack)
         rn_recovered(&agent->clock, "clock_agrees");
 }
 
+// A fleet that lost its broker comes back at a pace that the broker can take.
+static void note_fleet(struct agent *agent, uint64_t fleet)
+{
+    struct agent_mqtt mqtt;
+    struct rn_err err;
+    uint64_t before = agent->fleet;
+    agent->fleet = fleet < SPREAD_MAX_MS ? fleet : SPREAD_MAX_MS; // it only counts up to there
+    bool much = agent->fleet > before + before / 4 || before > agent->fleet + agent->fleet / 4;
+    if (!much ||
+        (int64_t)agent->fleet * SPREAD_PER_DEVICE_MS < settings(agent)->mqtt_first_reconnect_ms)
+        return;
+    connection_conf(agent, settings(agent), &mqtt);
+    if (rn_mqtt_reconfigure(agent->mqtt, &mqtt.conf, &err) < 0)
+        rn_log(RN_LOG_ERROR, "mqtt_settings_refused", "err=%s", RN_Q(err.text));
+}
+
 // False: an answer to a birth that is not our last.
 static bool check_hello(struct agent *agent, const struct rn_hello *hello)
 {
@@ -413,6 +480,7 @@ static bool check_hello(struct agent *agent, const struct rn_hello *hello)
                     "name_in_use_twice",
                     "device=%s advice=\"another agent uses this device name: rename one of them\"",
                     settings(agent)->device);
+    note_fleet(agent, hello->fleet);
     if (hello->max_epoch <= agent->epoch)
         return true;
     epochs_lift(&agent->epochs, hello->max_epoch);
@@ -440,6 +508,28 @@ static void on_ack(void *arg, const struct rn_ack *ack)
     if (agent->hooks.ack && !agent->stopping)
         agent->hooks.ack(agent->hooks.arg, ack,
                          hello || uplink_io_stats(agent->uplink)->answered > before);
+}
+
+static int64_t spread_ms(const struct agent *agent)
+{
+    uint64_t wanted = agent->fleet * SPREAD_PER_DEVICE_MS;
+    return wanted < SPREAD_MIN_MS   ? SPREAD_MIN_MS
+           : wanted > SPREAD_MAX_MS ? SPREAD_MAX_MS
+                                    : (int64_t)wanted;
+}
+
+// The retained status that comes first only tells how things are.
+static void on_bridge(void *arg, const struct rn_bridge_status *status)
+{
+    struct agent *agent = arg;
+    bool back = agent->bridge_known && status->online &&
+                (!agent->bridge_online || status->since_ms != agent->bridge_since_ms);
+    agent->bridge_known = true;
+    agent->bridge_online = status->online;
+    agent->bridge_since_ms = status->since_ms;
+    if (back && agent->store)
+        uplink_io_event(agent->uplink, &(struct uplink_event){.type = UPLINK_BRIDGE_BACK,
+                                                              .spread_ms = spread_ms(agent)});
 }
 
 static void on_config(void *arg, struct rn_span payload)
@@ -485,40 +575,6 @@ static void bind_self(struct agent *agent, struct config *config)
 }
 
 // ---- configuration ------------------------------------------------------------------------------
-
-static const char *or_null(const char *text)
-{
-    return text[0] ? text : NULL;
-}
-
-void agent_mqtt_conf(struct agent_mqtt *out, const struct agent_settings *s, uint64_t seed)
-{
-    snprintf(out->client, sizeof out->client, "%02x/%.32s", rn_dev_shard(rn_span_text(s->device)),
-             s->device);
-    for (int i = 0; i < s->mqtt_addresses.count; i++)
-        out->addresses[i] = s->mqtt_addresses.item[i];
-    out->conf = (struct rn_mqtt_conf){
-        .addresses = out->addresses,
-        .naddresses = (uint32_t)s->mqtt_addresses.count,
-        .client_id = s->mqtt_client_id[0] ? s->mqtt_client_id : out->client,
-        .username = s->mqtt_username[0] ? s->mqtt_username : out->client,
-        .password = or_null(s->mqtt_password),
-        .ca_file = or_null(s->mqtt_ca_file),
-        .cert_file = or_null(s->mqtt_cert_file),
-        .key_file = or_null(s->mqtt_key_file),
-        .insecure = s->mqtt_insecure,
-        .proxy = or_null(s->mqtt_proxy),
-        .keepalive_ms = s->mqtt_keepalive_ms,
-        .connect_timeout_ms = s->mqtt_connect_timeout_ms,
-        .backoff_min_ms = s->mqtt_backoff_min_ms,
-        .backoff_max_ms = s->mqtt_backoff_max_ms,
-        .first_reconnect_ms = s->mqtt_first_reconnect_ms,
-        .seed = seed,
-        .max_inflight = INFLIGHT_MAX,
-        .max_queue_items = QUEUE_ITEMS,
-        .max_queue_bytes = RN_MESSAGE_MAX,
-    };
-}
 
 // Three batch intervals below two minutes, else one: the bridge reckons with the same.
 static int64_t ack_by(const struct agent_settings *s)
@@ -602,7 +658,7 @@ int agent_reconfigure(struct agent *agent, struct config *config, struct rn_err 
         return rc;
     bind_self(agent, config);
     rc = sampler_reconfigure(agent->sampler, config, err);
-    agent_mqtt_conf(&mqtt, &config->settings, agent->seed);
+    connection_conf(agent, &config->settings, &mqtt);
     if (rc >= 0)
         rc = rn_mqtt_reconfigure(agent->mqtt, &mqtt.conf, err);
     if (rc < 0) {
@@ -666,10 +722,11 @@ static int make_connection(struct agent *agent, struct rn_err *err)
                                             .message = on_message,
                                             .published = on_published,
                                             .subscribed = on_subscribed};
-    agent_mqtt_conf(&mqtt, settings(agent), agent->seed);
+    connection_conf(agent, settings(agent), &mqtt);
     agent->downlink.arg = agent;
     agent->downlink.ack = on_ack;
     agent->downlink.config = on_config;
+    agent->downlink.bridge = on_bridge;
     int rc = rn_mqtt_new(&agent->mqtt, agent->loop, &mqtt.conf, &handler, err);
     return rc < 0 ? rc : downlink_subscribe(&agent->downlink, agent->mqtt, err);
 }

@@ -8,10 +8,12 @@
 #include <runnel/wire.h>
 
 struct downlink {
-    char topic_ack[RN_TOPIC_MAX], topic_config[RN_TOPIC_MAX];
+    char topic_ack[RN_TOPIC_MAX], topic_config[RN_TOPIC_MAX], filter_bridge[RN_TOPIC_MAX];
+    const char *prefix; // of the topics, borrowed
     void *arg;
     void (*ack)(void *arg, const struct rn_ack *ack);
     void (*config)(void *arg, struct rn_span payload); // the signed document, not yet checked
+    void (*bridge)(void *arg, const struct rn_bridge_status *status);
     uint64_t malformed;
     struct rn_complaint complaint;
 };

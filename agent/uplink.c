@@ -557,6 +557,30 @@ static void on_gone(struct uplink *x, const struct uplink_event *e)
     }
 }
 
+static int64_t soon(struct uplink *x, const struct uplink_event *e, int64_t now)
+{
+    return now + 1 + (int64_t)rn_rand_below(&x->rand, (uint64_t)e->spread_ms);
+}
+
+// Waiting for its own timeouts would take minutes after a long outage.
+static void on_bridge_back(struct uplink *x, const struct uplink_event *e, int64_t now)
+{
+    if (x->phase == UPLINK_PHASE_HELLO) {
+        x->hellos = 0;
+        x->hello_ms = least(x->hello_ms, soon(x, e, now));
+    }
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        struct uplink_flight *f = &x->flight[i];
+        if (!f->out)
+            continue;
+        f->deadline_ms = least(f->deadline_ms, soon(x, e, now));
+        f->tries = 0;
+    }
+    x->probes = 0;
+    if (x->probe_ms)
+        x->probe_ms = least(x->probe_ms, soon(x, e, now));
+}
+
 // ---- events: time -------------------------------------------------------------------------------
 
 static void time_out(struct uplink *x, struct uplink_flight *f, int64_t now)
@@ -648,6 +672,9 @@ static void dispatch(struct uplink *x, const struct uplink_event *e, int64_t now
         break;
     case UPLINK_DISCONNECTED:
         on_disconnected(x);
+        break;
+    case UPLINK_BRIDGE_BACK:
+        on_bridge_back(x, e, now);
         break;
     case UPLINK_TIME:
         on_time(x, now, a);

@@ -50,6 +50,7 @@ enum uplink_event_type {
     UPLINK_CONNECTED,
     UPLINK_DISCONNECTED,
     UPLINK_TIME,         // nothing but the time
+    UPLINK_BRIDGE_BACK,  // a bridge came (back): what waits is asked again within spread_ms
     UPLINK_COMMITTED,    // seq was committed; up_to: the published mark after that commit
     UPLINK_GOT_HELLO,    // hello, log_id
     UPLINK_GOT_ACK,      // log_id, window, hold_ms; its ranges follow as events of their own
@@ -74,7 +75,7 @@ struct uplink_event {
     uint64_t seq, install, up_to, low, log_id;
     uint64_t first, last;
     uint32_t tag, crc, reason, schema, window;
-    int64_t hold_ms;
+    int64_t hold_ms, spread_ms;
     enum rn_object kind;
     uint32_t id;
     bool object, ok;

@@ -534,6 +534,11 @@ static void tick(struct world *w, int64_t batch_every)
         feed(w, &(struct uplink_event){.type = UPLINK_CONNECTED});
     }
     deliver_due(w);
+    if (w->bridge.down_until && w->now >= w->bridge.down_until) {
+        w->bridge.down_until = 0;
+        if (w->connected && dice(w, 2) == 0)
+            feed(w, &(struct uplink_event){.type = UPLINK_BRIDGE_BACK, .spread_ms = 500});
+    }
     if (w->now >= w->bridge.down_until)
         bridge_time(w);
     if (batch_every && w->now >= w->next_batch_at) {
@@ -680,6 +685,25 @@ static void a_hostile_bridge_cannot_cause_endless_new_installs(void **state)
     free(w);
 }
 
+static void a_bridge_that_comes_back_is_asked_at_once(void **state)
+{
+    (void)state;
+    struct world *w = new_world(6);
+    while (w->core.phase != UPLINK_PHASE_OPEN)
+        tick(w, 0);
+    w->bridge.down_until = INT64_MAX;
+    while (w->now < 300000)
+        tick(w, 2000);
+    w->bridge.down_until = 0;
+    feed(w, &(struct uplink_event){.type = UPLINK_BRIDGE_BACK, .spread_ms = 500});
+    int64_t begin = w->now;
+    while (w->bridge.n == 0 && w->now < begin + 10000)
+        tick(w, 0);
+    check(w, w->now - begin < 1000, "the bridge's return was not used");
+    drain(w, 60000);
+    free(w);
+}
+
 static void a_hold_stops_sending_until_it_is_over(void **state)
 {
     (void)state;
@@ -704,6 +728,7 @@ int main(void)
         cmocka_unit_test(the_newest_batch_is_sent_first_after_an_outage),
         cmocka_unit_test(no_data_goes_before_the_hello),
         cmocka_unit_test(a_hostile_bridge_cannot_cause_endless_new_installs),
+        cmocka_unit_test(a_bridge_that_comes_back_is_asked_at_once),
         cmocka_unit_test(a_hold_stops_sending_until_it_is_over),
         cmocka_unit_test(nothing_is_lost_or_doubled_whatever_fails),
         cmocka_unit_test(restored_copies_lose_and_merge_nothing),
