@@ -69,7 +69,11 @@ struct cursor {
 
     enum phase phase, after_wait;
     bool pumping, hungry, gathering, letters_waiting;
-    struct rn_complaint trouble;
+    struct rn_complaint trouble, burials;
+    int64_t said_ms;      // when trouble of the sink was last logged
+    enum policy_say said; // and which
+    uint32_t unsaid;      // troubles since then that were not
+    bool recovery_is_due; // the last trouble was logged: its end will be
 
     // The chunk that was read: runs[next..nruns) are still to be grouped.
     struct log_run *owned[GROUP_RUNS];
@@ -158,32 +162,57 @@ static void own_trouble(struct cursor *c, const struct rn_err *err, int64_t afte
 
 static void own_recovery(struct cursor *c)
 {
+    static const enum cursor_state states[] = {
+        [POLICY_OK] = CURSOR_OK, [POLICY_RETRYING] = CURSOR_RETRYING, [POLICY_HELD] = CURSOR_HELD};
     if (!c->trouble.active)
         return;
-    rn_recovered(&c->trouble, "cursor_recovered");
-    set_state(c, c->policy->state == POLICY_OK ? CURSOR_OK : CURSOR_RETRYING, "");
+    c->trouble = (struct rn_complaint){0};
+    rn_log(RN_LOG_INFO, "cursor_recovered", "cursor=%s", c->conf->name);
+    set_state(c, states[c->policy->state], "");
+}
+
+// A database that comes and goes every second is logged once a minute.
+static bool quiet(struct cursor *c, enum policy_say what)
+{
+    int64_t now_ms = rn_clock_mono_ms();
+    if (c->said == what && now_ms - c->said_ms < COMPLAIN_MS) {
+        c->unsaid++;
+        return true;
+    }
+    c->said_ms = now_ms;
+    c->said = what;
+    c->recovery_is_due = true;
+    return false;
+}
+
+static void say_recovered(struct cursor *c)
+{
+    set_state(c, CURSOR_OK, "");
+    if (c->recovery_is_due)
+        rn_log(RN_LOG_INFO, "sink_recovered", "sink=%s", c->conf->name);
+    c->recovery_is_due = false;
 }
 
 static void say(struct cursor *c, enum policy_say what, const char *text)
 {
-    switch (what) {
-    case POLICY_SAY_NOTHING:
-        break;
-    case POLICY_SAY_TROUBLE:
-        rn_log(RN_LOG_WARN, "sink_retrying", "sink=%s err=%s", c->conf->name, RN_Q(text));
-        set_state(c, CURSOR_RETRYING, text);
-        break;
-    case POLICY_SAY_HELD:
-        rn_log(RN_LOG_ERROR, "sink_held", "sink=%s retry_ms=%" PRId64 " err=%s", c->conf->name,
-               c->policy->conf.hold_ms, RN_Q(text));
-        set_state(c, CURSOR_HELD, text);
-        break;
-    case POLICY_SAY_RECOVERED:
-        rn_log(RN_LOG_INFO, "sink_recovered", "sink=%s", c->conf->name);
-        set_state(c, CURSOR_OK, "");
-        break;
-    }
     atomic_store(&c->shared.retries, c->policy->retries);
+    if (what == POLICY_SAY_NOTHING)
+        return;
+    if (what == POLICY_SAY_RECOVERED) {
+        say_recovered(c);
+        return;
+    }
+    bool held = what == POLICY_SAY_HELD;
+    set_state(c, held ? CURSOR_HELD : CURSOR_RETRYING, text);
+    if (quiet(c, what))
+        return;
+    if (held)
+        rn_log(RN_LOG_ERROR, "sink_held", "sink=%s retry_ms=%" PRId64 " repeated=%u err=%s",
+               c->conf->name, c->policy->conf.hold_ms, c->unsaid, RN_Q(text));
+    else
+        rn_log(RN_LOG_WARN, "sink_retrying", "sink=%s repeated=%u err=%s", c->conf->name, c->unsaid,
+               RN_Q(text));
+    c->unsaid = 0;
 }
 
 // ---- start ------------------------------------------------------------------------------------
@@ -470,8 +499,9 @@ static void bury(struct cursor *c)
         }
         own_recovery(c);
         atomic_fetch_add(&c->shared.dead, c->to_bury->count);
-        rn_log(RN_LOG_WARN, "points_dead_lettered", "sink=%s points=%u reason=%s", c->conf->name,
-               c->to_bury->count, RN_Q(c->reason));
+        rn_complain(&c->burials, rn_clock_mono_ms(), COMPLAIN_MS, RN_LOG_WARN,
+                    "points_dead_lettered", "sink=%s points=%u reason=%s", c->conf->name,
+                    c->to_bury->count, RN_Q(c->reason));
         c->to_bury = NULL;
     }
     if (!c->begun && c->group->all.count == 0) {
@@ -684,10 +714,10 @@ static bool look(struct cursor *c)
                         c->conf->opts->gather_ms == 0 || c->phase == PHASE_WAIT;
             return true;
         }
-        c->hungry = false;
-    }
-    if (atomic_load(c->env->head) > c->read_upto)
+        c->hungry = false; // whatever comes is announced
+    } else if (atomic_load(c->env->head) > c->read_upto) {
         start_gathering(c);
+    }
     if (c->npending)
         rn_timer_start(c->settle, c->pending[0].due_ms - now_ms, 0);
     return false;
@@ -773,6 +803,8 @@ static void on_tick(void *arg)
     struct cursor *c = arg;
     if (c->sink_open && c->conf->sink->tick)
         c->conf->sink->tick(c->sink, rn_clock_mono_ms());
+    if (atomic_load(c->env->head) > c->read_upto) // should an announcement ever come too early
+        start_gathering(c);
     pump(c);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define REPLY_MAX (1024 * 1024)
+#define WORDS_MAX 170
 
 static const struct {
     int status;
@@ -26,10 +27,22 @@ static enum sink_outcome outcome_of(int status)
     return status >= 500 || status < 300 ? SINK_RETRY : SINK_HOLD;
 }
 
+// What somebody has to look at before it can work again.
+static const char *advice(const struct influx_answer *out, int status)
+{
+    if (out->outcome != SINK_HOLD)
+        return "";
+    if (status == 401 || status == 403)
+        return " (check token, username and password)";
+    return status == 404 ? " (check url, version, and that the database exists)"
+                         : " (check url and version)";
+}
+
 // The words of the answer on one line.
 static void set_text(struct influx_answer *out, int status, const char *words, size_t len)
 {
-    int n = snprintf(out->text, sizeof out->text, "%d %.*s", status, (int)len, words);
+    int n = snprintf(out->text, sizeof out->text, "%d %.*s%s", status,
+                     (int)(len < WORDS_MAX ? len : WORDS_MAX), words, advice(out, status));
     for (int i = 0; i < n && out->text[i]; i++)
         if ((unsigned char)out->text[i] < 0x20)
             out->text[i] = ' ';
@@ -146,7 +159,7 @@ void influx_answer_read(struct influx_answer *out, int status, struct rn_span re
     if (words)
         set_text(out, status, words, strlen(words));
     else
-        set_text(out, status, (const char *)reply.data, reply.len < 160 ? reply.len : 160);
+        set_text(out, status, (const char *)reply.data, reply.len);
     if (out->outcome == SINK_POISON && words)
         read_poison(out, json, words, written);
     rn_json_free(json);

@@ -164,7 +164,7 @@ def test_a_missing_database_holds_and_goes_on_once_it_is_made(world):
     driver = driver_for(world, influx)
     head = fill(driver, 0, 100)
     status = driver.wait_state("main", "held")
-    assert status["text"] == '404 database not found: "d"'
+    assert status["text"].startswith('404 database not found: "d" (check ')
     assert driver.letters() == []
     influx.create("d")
     driver.wait_moved("main", head)
@@ -379,7 +379,7 @@ def test_what_somebody_has_to_mend_is_held_and_said_once(world, fake, status):
     driver = driver_for(world, fake)
     driver.wait_moved("main", fill(driver, 0, 10))
     assert len(fake.requests) == 4
-    assert len(driver.proc.lines(f'event=sink_held .*err="{status} no"')) == 1
+    assert len(driver.proc.lines(f'event=sink_held .*err="{status} no .check')) == 1
     assert len(driver.proc.lines("event=sink_recovered")) == 1
 
 

@@ -90,11 +90,12 @@ static void line_numbers_of_version_3_are_taken(void **state)
 static void words_stay_on_one_line_and_anything_may_come_as_a_reply(void **state)
 {
     (void)state;
-    assert_string_equal(read_answer(404, "{\"error\":\"database not found: \\\"x\\\"\"}").text,
-                        "404 database not found: \"x\"");
+    assert_string_equal(
+        read_answer(404, "{\"error\":\"database not found: \\\"x\\\"\"}").text,
+        "404 database not found: \"x\" (check url, version, and that the database exists)");
     assert_string_equal(
         read_answer(401, "{\"code\":\"unauthorized\",\"message\":\"no\\naccess\"}").text,
-        "401 no access");
+        "401 no access (check token, username and password)");
     assert_string_equal(read_answer(502, "<html>\r\nBad").text, "502 <html>  Bad");
     assert_string_equal(read_answer(500, "").text, "500 ");
     assert_int_equal(read_answer(400, "{\"error\":7,\"data\":{\"line_number\":1}}").nlines, 0);
