@@ -38,12 +38,14 @@ def victoria_points(victoria):
     return out
 
 
-def as_victoria(points):
-    """What VictoriaMetrics makes of these: texts are not kept, booleans are numbers."""
-    return {(f"{measurement}_{field}", tags, time // 10**6): number(value)
-            for (measurement, tags, field, time), value in points.items() if value[0] != "text"}
+def as_victoria(points, db):
+    """What VictoriaMetrics makes of these: it knows numbers only, `db` is a label."""
+    return {(f"{measurement}_{field}", tuple(sorted([*tags, ("db", db)])), time // 10**6): number(value)
+            for (measurement, tags, field, time), value in points.items()}
 
 
 def number(value):
     kind, content = value
+    if kind == "text":
+        return 0.0
     return struct.unpack(">d", content)[0] if kind == "float" else float(content)

@@ -92,13 +92,13 @@ class Agents:
 
 
 class Spine:
-    """sinks: {name: {key: value}} beside a file sink that is always there; influx: also an InfluxDB."""
+    """sinks: {name: {key: value}} beside a file sink that is always there; influx: also an InfluxDB.
+    bridge, agent: options. broker: a plain one of its own, or one with credentials(user) of whoever
+    connects: (url, authority, certificate, key)."""
 
-    def __init__(self, world, influx=False, sinks=None, bridge=None, agent=None, pki=None,
-                 broker=None):
+    def __init__(self, world, influx=False, sinks=None, bridge=None, agent=None, broker=None):
         self.world, self.truth, self.agents = world, Truth(), []
         self.agent_options = {**FAST_AGENT, **(agent or {})}
-        self.pki = pki
         self.empty = world.folder / "empty.yaml"
         self.empty.write_text("{}\n")
         self.broker = broker or world.broker(options=["max_inflight_messages 200",
@@ -134,12 +134,15 @@ class Spine:
     def _bridge_arguments(self, options):
         sinks = {f"sinks.{name}.{key}": value for name, keys in self.sinks.items()
                  for key, value in {**FAST_SINK, **keys}.items()}
-        cert, key = self.pki.client("Bridge") if self.pki else (None, None)
-        tls = {"mqtt.ca_file": self.pki.ca, "mqtt.cert_file": cert, "mqtt.key_file": key} if self.pki else {}
         return ["run", "-c", self.empty, *_sets({
             "data": self.bridge_folder, "http.listen": f"127.0.0.1:{self.http_port}",
-            "mqtt.addresses": self.broker.bridge_url if self.pki else self.broker.url,
-            **tls, **options, **sinks})]
+            **self._connection("Bridge"), **options, **sinks})]
+
+    def _connection(self, user):
+        if not hasattr(self.broker, "credentials"):
+            return {"mqtt.addresses": self.broker.url}
+        url, authority, cert, key = self.broker.credentials(user)
+        return {"mqtt.addresses": url, "mqtt.ca_file": authority, "mqtt.cert_file": cert, "mqtt.key_file": key}
 
     def wait_ready(self, timeout=20.0):
         def ready():
@@ -182,13 +185,9 @@ class Spine:
                 and ".enabled " in line]
 
     def _agent_options(self, name, device, more, via):
-        url = self.broker.device_url if self.pki else self.broker.url
-        tls = {}
-        if self.pki:
-            cert, key = self.pki.client(device_user(device))
-            tls = {"mqtt.ca_file": self.pki.ca, "mqtt.cert_file": cert, "mqtt.key_file": key}
+        other = {"mqtt.addresses": via} if via else {}
         return {**self.agent_options, "data": self.world.folder / name,
-                "mqtt.addresses": via or url, **tls, **(more or {})}
+                **self._connection(device_user(device)), **other, **(more or {})}
 
     def simulate(self, count, prefix="sim", options=None, via=None, name=None):
         """One process with devices <prefix>001.. (its own code, synthetic values)."""
@@ -272,8 +271,8 @@ class Spine:
         def fresh():
             if self.influx:
                 try:
-                    series = self.influx.query(f"SELECT last(temperature) FROM sim WHERE time > {since} "
-                                               "GROUP BY host", DB)
+                    series = self.influx.query("SELECT last(/^(temperature|used)$/) FROM sim, mem "
+                                               f"WHERE time > {since} GROUP BY host", DB)
                 except (OSError, AssertionError):
                     return set()
                 return {entry["tags"]["host"] for entry in series}
