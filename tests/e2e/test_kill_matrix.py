@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from spine import Spine
+from runnel_test import wait_until
+from spine import DB, Spine, assert_same, influx_points, read_buffer
 
 
 class Part:
@@ -92,6 +93,59 @@ def test_any_combination_loses_nothing(spine, seed, long):
     for round_ in range(10 if long else 1):
         rampage(spine, seed + 1000 * round_, 30 if long else 15)
         spine.wait_live()
+    spine.settle()
+    spine.assert_nothing_is_lost()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_wiped_log_loses_nothing_that_the_database_has_to_have(world, times):
+    """Durable means stored by InfluxDB here, so nothing may be missing in it, whenever the log goes."""
+    spine = Spine(world, influx=True, bridge={"ack_after": "influx"})
+    spine.simulate(6)
+    spine.wait_online()
+    for _ in range(times):
+        spine.influx.pause()  # so that the log has what nobody else has
+        spine.let_pass(200)
+        spine.restart_bridge(wipe=True)
+        spine.influx.resume()
+        spine.wait_live()
+    spine.settle()
+    spine.assert_nothing_is_lost(files=False)
+
+
+def test_a_wiped_log_loses_nothing_that_was_not_durable(world):
+    """Durable means logged here: what an agent still has when the log goes arrives again."""
+    spine = Spine(world, influx=True)
+    agents = spine.simulate(6)
+    spine.wait_online()
+    spine.let_pass(200)
+    spine.bridge.pause()  # what is sent from here on is not acknowledged
+    spine.let_pass(200)
+    agents.kill()
+    kept = [point for device, folder in agents.folders.items()
+            for point in read_buffer(folder, device).points()]
+    assert kept
+    spine.restart_bridge(wipe=True)
+    agents.start()
+    spine.wait_live()
+    spine.settle()
+    there = influx_points(spine.influx, DB)
+    assert_same(dict(kept), {key: value for key, value in there.items() if key in dict(kept)}, "InfluxDB")
+    assert there.items() <= spine.truth.values.items(), "something came from nowhere"
+
+
+def test_a_database_that_is_down_for_long_delays_its_own_cursor_only(spine, long):
+    spine.influx.kill()
+    before = spine.produced()
+    spine.let_pass(20000 if long else 1500, 600)
+    behind = spine.behind()
+    assert behind["influx"] > 20 and behind["file"] <= 12, behind
+    # The log answers for it meanwhile: the agents keep nothing back.
+    wait_until(lambda: spine.pending() < 400, 10, lambda: f"buffers stay short: {spine.pending()}")
+    spine.influx.start()
+    spine.wait_live()
+    wait_until(lambda: spine.behind()["influx"] <= 12, 60, lambda: f"caught up: {spine.behind()}")
+    assert spine.produced() >= before + 1500
     spine.settle()
     spine.assert_nothing_is_lost()
 

@@ -13,6 +13,7 @@ class Truth:
         self.values = {}       # key -> value
         self.count = Counter() # device -> samples
         self.twice = []        # keys committed with two values: one of them must be lost
+        self.decoded = 0       # samples that were read from buffers, too
         self._offsets = {}
 
     def add(self, device, points):
@@ -43,7 +44,9 @@ class Truth:
             self.add(device, points)
 
     def read_held(self, device, held):
-        """A killed agent's buffer: what it holds beyond the tee is committed as well."""
+        """A stopped or killed agent's buffer: what it holds beyond the tee is committed as well, and what
+        both have must be the same."""
+        self.decoded += len(held.points())
         self.add(device, [(key, value) for key, value in held.points()
                           if self.values.get(key) != value])
 
