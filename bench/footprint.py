@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+"""What the agent costs: threads, memory, CPU time, size of the program.
+
+Runs the real agent (release build) on this machine over TLS 1.3 with a client certificate, 10 s
+step and 60 s batches, against a real mosquitto and the real bridge, and reads /proc of the agent.
+CPU time is taken over the measured minutes only, start-up apart. Nothing is asserted but the sums;
+the limits that the project has set itself are printed beside the figures.
+
+    ./run bench footprint [--minutes N] [--out FILE]
+"""
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+os.environ.setdefault("RUNNEL_BIN", str(ROOT / "build" / "bin"))
+
+from runnel_test import World, bin_path, device_user, make_pki, wait_until  # noqa: E402
+
+DEVICE = "footprint"
+LIMITS = {"threads": 3, "anonymous_kb": 2560, "stripped_bytes": 300_000, "cpu_s_per_hour": 3.0}
+
+
+def smaps(pid):
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
+
+
+def threads(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def io_bytes(pid):
+    text = Path(f"/proc/{pid}/io").read_text()
+    return int(re.search(r"^write_bytes: (\d+)", text, re.M).group(1))
+
+
+def stripped_size(program):
+    with tempfile.NamedTemporaryFile() as out:
+        subprocess.run(["strip", "-o", out.name, program], check=True)
+        return os.path.getsize(out.name)
+
+
+def sets(options):
+    return [part for key, value in options.items() for part in ("--set", f"{key}={value}")]
+
+
+def start(world):
+    pki = world.pki()
+    broker = world.broker(pki=pki, acl="shipped")
+    empty = world.folder / "empty.yaml"
+    empty.write_text("{}\n")
+    cert, key = pki.client("Bridge")
+    bridge = world.program("runnel-bridge", "run", "-c", empty, *sets({
+        "data": world.folder / "bridge", "http.listen": "", "mqtt.addresses": broker.bridge_url,
+        "mqtt.ca_file": pki.ca, "mqtt.cert_file": cert, "mqtt.key_file": key}))
+    bridge.wait_log("event=broker_connected", count=2)
+    cert, key = pki.client(device_user(DEVICE))
+    agent = world.program("runnel-agent", "run", "-c", empty, *sets({
+        "device": DEVICE, "data": world.folder / "agent", "mqtt.addresses": broker.device_url,
+        "mqtt.ca_file": pki.ca, "mqtt.cert_file": cert, "mqtt.key_file": key,
+        "step": "10s", "batch.interval": "60s"}))
+    agent.wait_log("event=connected", 20)
+    return agent
+
+
+def measure(agent, minutes):
+    """After a warm-up of two batches, over `minutes`."""
+    warm_up = 130
+    time.sleep(warm_up)
+    started, cpu, written = time.monotonic(), cpu_seconds(agent.pid), io_bytes(agent.pid)
+    most = {"threads": 0, "anonymous_kb": 0, "rss_kb": 0, "pss_kb": 0}
+    while time.monotonic() - started < minutes * 60:
+        memory = smaps(agent.pid)
+        now = {"threads": threads(agent.pid), "anonymous_kb": memory["Anonymous"],
+               "rss_kb": memory["Rss"], "pss_kb": memory["Pss"]}
+        most = {key: max(most[key], now[key]) for key in most}
+        time.sleep(5)
+    hours = (time.monotonic() - started) / 3600
+    return {**most, "cpu_s_per_hour": (cpu_seconds(agent.pid) - cpu) / hours,
+            "disk_mb_per_day": (io_bytes(agent.pid) - written) / hours * 24 / 1e6}
+
+
+def machine():
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{os.cpu_count()} x {model.group(1) if model else platform.machine()}, Linux {platform.release()}"
+
+
+def report(figures, minutes):
+    rows = [("threads", figures["threads"], LIMITS["threads"]),
+            ("anonymous memory, kB (most)", figures["anonymous_kb"], LIMITS["anonymous_kb"]),
+            ("resident memory, kB (most)", figures["rss_kb"], ""),
+            ("proportional memory, kB (most)", figures["pss_kb"], ""),
+            ("stripped program, bytes", figures["stripped_bytes"], LIMITS["stripped_bytes"]),
+            ("CPU seconds an hour", f"{figures['cpu_s_per_hour']:.2f}", LIMITS["cpu_s_per_hour"]),
+            ("written to disk, MB a day", f"{figures['disk_mb_per_day']:.1f}", "")]
+    lines = ["# Footprint of runnel-agent", "",
+             f"`./run bench footprint --minutes {minutes:g}` on {time.strftime('%Y-%m-%d', time.gmtime())}, "
+             f"{machine()}; TLS 1.3 with a client certificate, 10 s step, 60 s batches, this machine's vitals.",
+             "", "| what | measured | limit |", "|---|---:|---:|"]
+    lines += [f"| {name} | {value} | {limit} |" for name, value, limit in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./run bench footprint", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--out", type=Path, help="write the report here too")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="runnel-bench-") as folder:
+        world = World(folder, lambda: make_pki(Path(folder)))
+        try:
+            agent = start(world)
+            print(f"measuring for {options.minutes:g} minutes after a warm-up of two", flush=True)
+            figures = measure(agent, options.minutes)
+        finally:
+            world.close()
+    figures["stripped_bytes"] = stripped_size(bin_path("runnel-agent"))
+    text = report(figures, options.minutes)
+    print(text, end="")
+    if options.out:
+        options.out.write_text(text)
+    over = [key for key, limit in LIMITS.items() if figures[key] > limit]
+    print("within the limits" if not over else f"over the limit: {', '.join(over)}")
+    return 1 if over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
