@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TRIES = 3, REPORT_SLOWEST_MS = 300000, RESTARTS = 2 };
+enum { TRIES = 3, REPORT_SLOWEST_MS = 300000, RESTARTS = 2, PROMPT_MIN_MS = 5000 };
 
 static void act(struct remote_actions *out, enum remote_action_type type)
 {
@@ -181,12 +181,17 @@ static void on_start(struct remote *x, struct remote_actions *out)
         apply(out, x->saved.good);
 }
 
+static bool is_prompt(int64_t took_ms, int64_t deadline_ms)
+{
+    return took_ms <= PROMPT_MIN_MS || took_ms <= deadline_ms / 4;
+}
+
 // The last good one got through after a rollback: was the document at fault?
 static bool at_fault(const struct remote *x)
 {
     const struct remote_saved *saved = &x->saved;
-    bool prompt = saved->connected_ms <= x->conf.deadline_connected_ms / 4 &&
-                  saved->unconnected_ms <= x->conf.deadline_unconnected_ms / 4;
+    bool prompt = is_prompt(saved->connected_ms, x->conf.deadline_connected_ms) &&
+                  is_prompt(saved->unconnected_ms, x->conf.deadline_unconnected_ms);
     return (saved->moves && prompt) || saved->restarts >= RESTARTS || saved->failures >= TRIES;
 }
 
@@ -276,9 +281,11 @@ static bool deadline_passed(const struct remote *x)
             x->saved.unconnected_ms >= x->conf.deadline_unconnected_ms);
 }
 
+// While settling there is nothing to say yet.
 static bool report_unseen(const struct remote *x)
 {
-    return x->connected && x->saved.verdict != RN_CONFIG_NONE && x->saved.report_n > x->seen_n;
+    return x->connected && x->saved.phase != REMOTE_SETTLING &&
+           x->saved.verdict != RN_CONFIG_NONE && x->saved.report_n > x->seen_n;
 }
 
 static void miss_deadline(struct remote *x, struct remote_actions *out)

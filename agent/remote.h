@@ -12,8 +12,8 @@
 //
 // "Gets through" alone would blame a document for an outage that ends just after the rollback. So a
 // document is tried again, three times at most, where the failure can hardly be its own: it changes
-// nothing about the connection, or the last good one did not get through promptly (within a quarter
-// of the deadlines). One that was restarted out of probation is not.
+// nothing about the connection, or the last good one did not get through promptly (within 5 s or a
+// quarter of the deadlines). One that was restarted out of probation is not.
 //
 // A report is repeated until the bridge has it, ever more slowly while the connection lasts.
 //

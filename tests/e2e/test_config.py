@@ -2,13 +2,18 @@
 bad one gets, and that a device always finds its way back."""
 
 import json
+import signal
+import subprocess
+import tempfile
 import time
+import urllib.error
 import urllib.request
+from pathlib import Path
 
 import cbor2
 import pytest
 
-from runnel_test import bin_path, device_user, free_port, shard, wait_until
+from runnel_test import bin_path, device_user, free_port, wait_until
 from spine import Spine
 
 DEV = "dev-1"
@@ -79,6 +84,10 @@ class Fleet:
 
     # ---- what an attacker at the broker does ----
 
+    def signing_key(self):
+        """Not an attacker's, but handy: lets a test play a bridge with another database."""
+        return bytes.fromhex((self.spine.bridge_folder / "config.key").read_text().strip())
+
     def publish(self, payload, key=None):
         peer = self.world.peer(self.spine.broker, "Operator")
         peer.publish(f"rn/d/{device_user(DEV)}/c", sign(payload, key))
@@ -102,9 +111,6 @@ def sign(payload, key):
 
 def ed25519(seed, message):
     """With the system's OpenSSL: no code of ours."""
-    import subprocess
-    import tempfile
-    from pathlib import Path
     with tempfile.TemporaryDirectory() as folder:
         key, text = Path(folder) / "key", Path(folder) / "message"
         key.write_bytes(bytes.fromhex("302e020100300506032b657004220420") + seed)
@@ -132,3 +138,237 @@ def test_a_changed_period_takes_effect_within_two_seconds(world):
     assert device["config"]["running"] == revision, device
     fleet.spine.settle()
     fleet.spine.assert_nothing_is_lost()
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("settings, path, words", [
+    ({"step": "soon"}, "step", "duration"),
+    ({"batch.interval": "1ms"}, "batch.interval", "between"),
+    ({"stepp": "1s"}, "stepp", "step"),
+    ({"device": "other"}, "device", "local configuration only"),
+    ({"mqtt.password": "x"}, "mqtt.password", "local configuration only"),
+    ({"config_key_file": "/tmp/x"}, "config_key_file", "local configuration only"),
+    ({"config.allow_unsigned": "true"}, "config.allow_unsigned", "local configuration only"),
+    ({"procfs": "/tmp"}, "procfs", "local configuration only"),
+    ({"collect.cpu.period": "300ms"}, "collect.cpu.period", "multiple"),
+    ({"mqtt.addresses": "[gopher://x]"}, "mqtt.addresses", "broker address"),
+    ({"log.level": "loud"}, "log.level", "warn"),
+])
+def test_what_the_device_cannot_do_is_refused_with_path_and_reason(world, settings, path, words):
+    fleet = Fleet(world)
+    before = fleet.check()
+    revision = fleet.put({"batch.interval": "200ms", **settings})
+    report = fleet.wait_report(state="rejected", offered=revision)
+    assert report["path"] == path and words in report["reason"], report
+    assert report["running"] == 0
+    assert fleet.check() == before
+
+
+def test_what_is_not_signed_for_this_device_is_refused(world):
+    fleet = Fleet(world)
+    good = fleet.signing_key()
+    wish = {"batch.interval": "200ms"}
+    now = int(time.time() * 1000)
+    for revision, payload, key, path in (
+            (11, document(11, wish), None, "signature"),
+            (12, document(12, wish), bytes(range(32)), "signature"),
+            (13, document(13, wish, dev="dev-2"), good, "device"),
+            (14, document(14, wish, expires_ms=now - 1000), good, "expires")):
+        fleet.publish(payload, key)
+        report = fleet.wait_report(state="rejected", offered=revision)
+        assert report["path"] == path and report["reason"], report
+    fleet.publish(document(15, wish, expires_ms=now + 3600_000), good)
+    fleet.wait_report(state="confirmed", offered=15)
+    # None of those forged ones has used up revisions.
+    assert fleet.put({"step": "100ms"}) == 16
+
+
+def test_an_outdated_one_and_another_one_of_the_same_revision_are_refused(world):
+    fleet = Fleet(world)
+    fleet.put({"batch.interval": "600ms"})
+    revision = fleet.put({"batch.interval": "200ms"})
+    fleet.wait_report(state="confirmed", offered=revision)
+    fleet.publish(document(revision - 1, {"step": "100ms"}), fleet.signing_key())
+    report = fleet.wait_report(state="rejected", offered=revision - 1, running=revision)
+    assert report["path"] == "revision" and "outdated" in report["reason"]
+    fleet.publish(document(revision, {"step": "100ms"}), fleet.signing_key())
+    report = fleet.wait_report(state="conflict", offered=revision, running=revision)
+    assert report["path"] == "revision" and "this revision" in report["reason"]
+
+
+def test_an_operator_who_missed_a_change_is_told(world):
+    fleet = Fleet(world)
+    revision = fleet.put({"step": "100ms"})
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        fleet.put({"step": "400ms"}, base=revision - 1)
+    assert refusal.value.code == 409
+
+
+def test_without_a_key_nothing_is_taken_and_unsigned_only_where_the_local_file_says_so(world):
+    fleet = Fleet(world, signed=False)
+    revision = fleet.put({"step": "100ms"})
+    report = fleet.wait_report(state="rejected", offered=revision)
+    assert report["path"] == "signature" and "config_key_file" in report["reason"]
+    fleet.agents.stop()
+    fleet.agents.options["config.allow_unsigned"] = "true"
+    fleet.agents.start()
+    fleet.wait_report(state="confirmed", offered=revision)
+    fleet.publish(document(revision + 1, {"step": "400ms"}))
+    fleet.wait_report(state="confirmed", offered=revision + 1)
+
+
+def test_garbage_on_the_topic_changes_nothing(world):
+    fleet = Fleet(world)
+    peer = world.peer(fleet.spine.broker, "Operator")
+    for payload in (b"x", b"\x9a\x04\x00\x00\x00", cbor2.dumps([b"\xa1\x01\x27", {}, b"", b""]),
+                    cbor2.dumps([b"\xa1\x01\x27", {}, b"\xa1\x01\x01", bytes(64)]), bytes(20000)):
+        peer.publish(f"rn/d/{device_user(DEV)}/c", payload)
+    fleet.proc.wait_log("event=remote_config_malformed")
+    revision = fleet.put({"step": "100ms"})
+    fleet.wait_report(state="confirmed", offered=revision)
+
+
+# ---- what is rolled back -------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kills", [0, 1, 2])
+def test_a_device_that_was_cut_off_comes_back_by_itself(world, kills):
+    """Another broker address, where nobody is; the agent is killed in between, and again."""
+    fleet = Fleet(world)
+    fleet.spine.let_pass(100)
+    revision = fleet.put({"mqtt.addresses": f"[mqtt://127.0.0.1:{free_port()}]"})
+    for kill in range(1, kills + 1):
+        fleet.proc.wait_log(f"event=config_applied .*revision={revision}", count=kill)
+        fleet.agents.restart()
+    report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=15)
+    assert ("twice" if kills == 2 else "no connection") in report["reason"], report
+    fleet.spine.wait_online([DEV])
+    fleet.spine.let_pass(100)
+    assert fleet.status()["config_revision"] == "0"
+    # Nor is it tried again when it is offered again.
+    mark = fleet.proc.mark()
+    fleet.agents.restart()
+    fleet.spine.wait_online([DEV])
+    fleet.spine.let_pass(100)
+    assert f"event=config_applied device={DEV} revision={revision}" not in fleet.proc.log()[mark:]
+    # The next one has its own chance.
+    revision = fleet.put({"batch.interval": "200ms"})
+    fleet.wait_report(state="confirmed", offered=revision)
+    fleet.spine.settle()
+    fleet.spine.assert_nothing_is_lost()
+
+
+def test_a_broker_of_somebody_else_does_not_keep_the_device(world):
+    """The address works, but no bridge is there: no report is stored."""
+    fleet = Fleet(world)
+    other = world.broker("other")
+    revision = fleet.put({"mqtt.addresses": f"[{other.url}]"})
+    report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=15)
+    assert "not acknowledged" in report["reason"], report
+    fleet.spine.settle()
+    fleet.spine.assert_nothing_is_lost()
+
+
+def test_another_broker_with_the_bridge_behind_it_is_confirmed_there(world):
+    fleet = Fleet(world)
+    relay = world.relay(fleet.spine.broker.port)
+    address = f"mqtt://127.0.0.1:{relay.port}"
+    revision = fleet.put({"mqtt.addresses": f"[{address}]"})
+    fleet.wait_report(state="confirmed", offered=revision, running=revision)
+    fleet.proc.wait_log(f"event=connected .*{address}")
+    assert fleet.check()["mqtt.addresses"] == (f"[{address}]", f"remote r{revision}")
+
+
+# ---- what is nobody's fault ----------------------------------------------------------------------
+
+@pytest.mark.parametrize("seconds", [1, 4, 9])
+def test_an_outage_of_the_bridge_during_probation_rejects_nothing_for_ever(world, seconds):
+    """Shorter than the deadline, shorter than rollback and settling, longer than both."""
+    fleet = Fleet(world)
+    fleet.spine.let_pass(100)
+    key = fleet.signing_key()
+    fleet.spine.bridge.pause()
+    fleet.publish(document(7, {"batch.interval": "200ms"}), key)
+    fleet.proc.wait_log("event=remote_config .*revision=7 state=probation")
+    time.sleep(seconds)  # the outage
+    fleet.spine.bridge.resume()
+    fleet.wait_report(state="confirmed", offered=7, running=7, timeout=25)
+    fleet.spine.settle()
+    fleet.spine.assert_nothing_is_lost()
+
+
+def test_an_outage_of_the_broker_during_probation_rejects_nothing_for_ever(world):
+    fleet = Fleet(world)
+    key = fleet.signing_key()
+    fleet.spine.bridge.pause()
+    fleet.publish(document(7, {"batch.interval": "200ms"}), key)
+    fleet.proc.wait_log("event=remote_config .*revision=7 state=probation")
+    fleet.spine.broker.kill()
+    fleet.spine.bridge.resume()
+    fleet.proc.wait_log("event=config_applied .*revision=0", timeout=15)
+    fleet.spine.broker.start()
+    fleet.wait_report(state="confirmed", offered=7, running=7, timeout=25)
+    fleet.spine.settle()
+    fleet.spine.assert_nothing_is_lost()
+
+
+def test_a_stopped_database_rejects_nothing(world):
+    fleet = Fleet(world, influx=True, bridge={"ack_after": "influx"})
+    fleet.spine.influx.pause()
+    revision = fleet.put({"batch.interval": "200ms"})
+    fleet.wait_report(state="confirmed", offered=revision, running=revision, timeout=5)
+    fleet.spine.influx.resume()
+    fleet.spine.settle()
+    fleet.spine.assert_nothing_is_lost()
+
+
+# ---- what stays ----------------------------------------------------------------------------------
+
+def test_a_confirmed_one_is_in_force_before_there_is_a_connection(world):
+    fleet = Fleet(world)
+    revision = fleet.put({"step": "100ms"})
+    fleet.wait_report(state="confirmed", offered=revision)
+    fleet.spine.broker.kill()
+    fleet.agents.kill()
+    mark = fleet.proc.mark()
+    fleet.agents.start()
+    fleet.proc.wait_log(f"event=config_applied .*revision={revision}", after=mark)
+    assert "event=connected" not in fleet.proc.log()[mark:]
+    assert fleet.status()["config_revision"] == str(revision)
+    fleet.spine.broker.start()
+    fleet.spine.wait_online([DEV])
+    assert fleet.spine.device(DEV)["config"]["running"] == revision
+
+
+def test_a_lost_state_gets_the_document_again_and_reports_under_new_numbers(world):
+    fleet = Fleet(world)
+    revision = fleet.put({"step": "100ms"})
+    number = fleet.wait_report(state="confirmed", offered=revision)["n"]
+    fleet.agents.kill()
+    for path in fleet.agents.folders[DEV].glob("state.db*"):
+        path.unlink()
+    fleet.agents.start()
+    wait_until(lambda: fleet.report().get("n", 0) > number and fleet.report()["state"] == "confirmed", 20,
+               lambda: f"a later report: {fleet.report()}")
+    assert fleet.report()["running"] == revision
+
+
+def test_sighup_reads_the_local_files_and_keeps_the_document(world):
+    fleet = Fleet(world)
+    revision = fleet.put({"step": "100ms"})
+    fleet.wait_report(state="confirmed", offered=revision)
+    fleet.spine.empty.write_text("status: {interval: 77s}\nlog: {level: debug}\n")
+    del fleet.agents.options["status.interval"]
+    mark = fleet.proc.mark()
+    fleet.proc.signal(signal.SIGHUP)
+    fleet.proc.wait_log("event=config_reloaded", after=mark)
+    rows = fleet.check()
+    assert rows["step"] == ("100ms", f"remote r{revision}")
+    assert rows["status.interval"][0] == "77s" and "empty.yaml:1" in rows["status.interval"][1]
+    fleet.spine.empty.write_text("step: nonsense\n")
+    mark = fleet.proc.mark()
+    fleet.proc.signal(signal.SIGHUP)
+    fleet.proc.wait_log("event=config_rejected", after=mark)
+    # A document is applied over what is in force, not over broken files.
+    revision = fleet.put({"step": "200ms"})
+    fleet.wait_report(state="confirmed", offered=revision)
