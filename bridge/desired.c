@@ -227,6 +227,15 @@ static int insert_document(struct desired *desired, const char *dev, uint64_t re
     return rn_stmt_run(stmt, err);
 }
 
+// The highest revision that must not be given again. A document that the device took for forged
+// does not count: anybody at the broker could use up all numbers with one.
+static uint64_t newest_revision(const struct desired_state *state)
+{
+    uint64_t newest = state->revision > state->running ? state->revision : state->running;
+    bool forged = state->state == RN_CONFIG_REJECTED && strcmp(state->path, "signature") == 0;
+    return !forged && state->offered > newest ? state->offered : newest;
+}
+
 int desired_put(struct desired *desired, const char *dev, const struct rn_config_item *items,
                 uint32_t nitems, uint64_t base, const char *author, const char *comment,
                 int64_t utc_ms, uint64_t *revision, struct rn_err *err)
@@ -239,11 +248,7 @@ int desired_put(struct desired *desired, const char *dev, const struct rn_config
         return rn_fail(err, RN_ECONFLICT,
                        "revision %llu was stored meanwhile; read it again and repeat the change",
                        (unsigned long long)state.revision);
-    uint64_t newest = state.revision;
-    if (state.running > newest)
-        newest = state.running;
-    if (state.offered > newest)
-        newest = state.offered;
+    uint64_t newest = newest_revision(&state);
     if (newest >= RN_ID_MAX)
         return rn_fail(err, RN_ELIMIT, "no revision number is left");
     struct rn_buf payload;

@@ -242,6 +242,158 @@ static void a_newer_document_replaces_the_one_on_probation(void **state)
     assert_int_equal(dev.disk.good.revision, 2);
 }
 
+// ---- whose fault it is --------------------------------------------------------------------------
+
+static void offer_harmless(struct device *dev, uint64_t revision)
+{
+    feed(dev,
+         (struct remote_event){.type = REMOTE_OFFER, .name = doc(revision), .acceptable = true});
+}
+
+static void an_outage_that_ends_just_after_the_rollback_condemns_nothing_harmless(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    start_online(&dev);
+    offer_harmless(&dev, 1);
+    pass(&dev, 120000); // the bridge is away
+    assert_int_equal(dev.applied.revision, 0);
+    simple(&dev, REMOTE_RECEIVED);
+    assert_int_equal(dev.applied.revision, 1);
+    seen(&dev);
+    assert_int_equal(dev.reported, RN_CONFIG_CONFIRMED);
+}
+
+static void nor_one_that_moves_if_the_way_back_took_long(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    start_online(&dev);
+    offer(&dev, 1);
+    simple(&dev, REMOTE_DISCONNECTED);
+    pass(&dev, 300000);
+    assert_int_equal(dev.applied.revision, 0);
+    pass(&dev, 100000); // over a quarter: the broker itself was away
+    simple(&dev, REMOTE_CONNECTED);
+    simple(&dev, REMOTE_RECEIVED);
+    assert_int_equal(dev.applied.revision, 1);
+}
+
+static void but_after_three_failures_it_is_rejected_all_the_same(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    start_online(&dev);
+    offer_harmless(&dev, 1);
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(dev.applied.revision, 1);
+        pass(&dev, 120000);
+        assert_int_equal(dev.applied.revision, 0);
+        simple(&dev, REMOTE_RECEIVED);
+    }
+    assert_int_equal(dev.applied.revision, 0);
+    assert_int_equal(dev.reported, RN_CONFIG_REJECTED);
+}
+
+static void two_restarts_reject_a_harmless_one_too(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    start_online(&dev);
+    offer_harmless(&dev, 1);
+    start(&dev);
+    start(&dev);
+    simple(&dev, REMOTE_CONNECTED);
+    simple(&dev, REMOTE_RECEIVED);
+    assert_int_equal(dev.reported, RN_CONFIG_REJECTED);
+    assert_int_equal(dev.applied.revision, 0);
+}
+
+static void what_was_tried_and_rejected_stays_so_whatever_came_between(void **state)
+{
+    (void)state;
+    struct device dev = {.refuse_apply = true};
+    start_online(&dev);
+    offer(&dev, 7);
+    dev.refuse_apply = false;
+    feed(&dev, (struct remote_event){
+                   .type = REMOTE_OFFER, .name = doc(9), .path = "signature", .reason = "forged"});
+    assert_string_equal(dev.core.saved.path, "signature");
+    offer(&dev, 7);
+    assert_int_equal(dev.applied.revision, 0);
+    assert_int_equal(dev.core.saved.judged.revision, 7);
+    assert_int_equal(dev.reported, RN_CONFIG_REJECTED);
+}
+
+static void what_the_local_files_made_unacceptable_is_looked_at_again(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    const struct remote_event refused = {
+        .type = REMOTE_OFFER, .name = doc(1), .path = "signature", .reason = "no key"};
+    start_online(&dev);
+    feed(&dev, refused);
+    uint64_t n = dev.core.saved.report_n;
+    feed(&dev, refused); // the same answer costs no write
+    assert_int_equal(dev.core.saved.report_n, n);
+    offer(&dev, 1);
+    assert_int_equal(dev.applied.revision, 1);
+}
+
+// ---- reports ------------------------------------------------------------------------------------
+
+static void a_report_is_repeated_until_the_bridge_has_it(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    start_online(&dev);
+    feed(&dev, (struct remote_event){
+                   .type = REMOTE_OFFER, .name = doc(1), .path = "step", .reason = "no"});
+    int times = 0;
+    for (int i = 0; i < 600; i++) {
+        dev.report_sent = 0;
+        pass(&dev, 1000);
+        times += dev.report_sent != 0;
+    }
+    assert_in_range(times, 4, 10); // ever more slowly
+    dev.report_sent = dev.core.saved.report_n;
+    seen(&dev);
+    dev.report_sent = 0;
+    pass(&dev, 1000000);
+    assert_int_equal(dev.report_sent, 0);
+}
+
+static void a_lost_report_of_probation_does_not_cost_the_document(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    start_online(&dev);
+    offer(&dev, 1);
+    dev.report_sent = 0; // lost: the bridge was just being restarted
+    pass(&dev, 30000);
+    assert_int_not_equal(dev.report_sent, 0);
+    seen(&dev);
+    assert_int_equal(dev.reported, RN_CONFIG_CONFIRMED);
+}
+
+static void a_good_one_that_no_longer_fits_the_local_files_is_told(void **state)
+{
+    (void)state;
+    struct device dev = {0};
+    start_online(&dev);
+    offer(&dev, 1);
+    seen(&dev);
+    dev.refuse_apply = true;
+    start_online(&dev);
+    assert_int_equal(dev.applied.revision, 0);
+    assert_int_equal(dev.reported, RN_CONFIG_REJECTED);
+    assert_int_equal(remote_running(&dev.core).revision, 0);
+    dev.refuse_apply = false;
+    simple(&dev, REMOTE_RELOADED);
+    assert_int_equal(dev.reported, RN_CONFIG_CONFIRMED);
+    assert_int_equal(remote_running(&dev.core).revision, 1);
+}
+
 // A world in which document 1 is good or cuts the device off, the bridge and the network come and
 // go until `calm`, and the device is killed now and then.
 static void run_world(uint64_t seed)
@@ -315,6 +467,15 @@ int main(void)
         cmocka_unit_test(refuses_what_is_invalid_outdated_or_in_conflict),
         cmocka_unit_test(a_document_that_cannot_be_applied_is_rejected),
         cmocka_unit_test(a_newer_document_replaces_the_one_on_probation),
+        cmocka_unit_test(an_outage_that_ends_just_after_the_rollback_condemns_nothing_harmless),
+        cmocka_unit_test(nor_one_that_moves_if_the_way_back_took_long),
+        cmocka_unit_test(but_after_three_failures_it_is_rejected_all_the_same),
+        cmocka_unit_test(two_restarts_reject_a_harmless_one_too),
+        cmocka_unit_test(what_was_tried_and_rejected_stays_so_whatever_came_between),
+        cmocka_unit_test(what_the_local_files_made_unacceptable_is_looked_at_again),
+        cmocka_unit_test(a_report_is_repeated_until_the_bridge_has_it),
+        cmocka_unit_test(a_lost_report_of_probation_does_not_cost_the_document),
+        cmocka_unit_test(a_good_one_that_no_longer_fits_the_local_files_is_told),
         cmocka_unit_test(ends_well_in_every_seeded_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

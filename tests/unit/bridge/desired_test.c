@@ -171,6 +171,22 @@ static void the_next_revision_is_above_what_the_device_reported(void **state)
     assert_int_equal(revision, 42);
 }
 
+static void a_forged_document_that_a_device_rejected_uses_up_no_revisions(void **state)
+{
+    struct fixture *fix = *state;
+    struct rn_err err;
+    uint64_t revision;
+    const struct rn_report report = {.install = 7,
+                                     .n = 1,
+                                     .running = 4,
+                                     .offered = RN_ID_MAX,
+                                     .state = RN_CONFIG_REJECTED,
+                                     .path = rn_span_text("signature")};
+    assert_int_equal(desired_report(fix->desired, "d1", &report, 5000, &err), 0);
+    assert_int_equal(put(fix, "d1", "step", "5s", 0, &revision, &err), 0);
+    assert_int_equal(revision, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +196,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_secret_key_is_for_its_owner_only, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_a_key_that_stands_twice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_the_history_newest_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_forged_document_that_a_device_rejected_uses_up_no_revisions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_next_revision_is_above_what_the_device_reported, set_up,
                                         tear_down),
     };
