@@ -1,0 +1,240 @@
+// The devices' table and schemas.db: what is kept, what is bounded, what survives.
+#include "bridge/fleet.h"
+#include "bridge/schemas.h"
+
+#include <runnel/crypto.h>
+#include <runnel/file.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/runnel-fleet-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    struct rn_err err;
+    (void)state;
+    return rn_remove_tree(folder, &err);
+}
+
+static struct fleet *open_fleet(void)
+{
+    struct fleet *fleet;
+    struct rn_err err;
+    struct fleet_conf conf = {.folder = folder,
+                              .max_devices = 3,
+                              .max_items_device = 10,
+                              .max_items = 100,
+                              .silent_ms = 1000,
+                              .live = {.grace_ms = 100, .missed = 3, .storm_ms = 1000}};
+    if (fleet_open(&fleet, &conf, 1000, &err) != RN_OK)
+        fail_msg("%s", err.text);
+    return fleet;
+}
+
+static void a_device_survives_a_restart_with_its_installs_and_status(void **state)
+{
+    (void)state;
+    struct rn_err err;
+    uint64_t gone;
+    struct fleet *fleet = open_fleet();
+    struct fleet_device *dev = fleet_get(fleet, "dev1", 1000, 5000);
+    struct fleet_install *in = fleet_announce(dev, 77, 5000, &gone);
+    in->max_epoch = 9;
+    in->fingerprint = 4;
+    struct live_status live = {.install = 77, .epoch = 9, .n = 1, .interval_ms = 2000};
+    assert_true(live_birth(&fleet->live, &dev->live, &live, 1000));
+    struct rn_status status = {.install = 77,
+                               .config_revision = 3,
+                               .has_ledger = true,
+                               .ledger = {.produced = 10, .delivered = 8, .pending = 2},
+                               .version = rn_span_text("1.2"),
+                               .reason = rn_span_text("start")};
+    fleet_note_status(dev, &status, 5000);
+    assert_int_equal(fleet_save(fleet, 10, &err), 1);
+    assert_int_equal(fleet_save(fleet, 10, &err), 0); // nothing has changed since
+    fleet_close(fleet);
+
+    fleet = open_fleet();
+    dev = fleet_find(fleet, "dev1");
+    assert_non_null(dev);
+    assert_int_equal(dev->live.shown, LIVE_BLIND); // until it is heard
+    assert_int_equal(dev->live.reason, LIVE_BRIDGE);
+    assert_int_equal(dev->live.epoch, 9);
+    assert_int_equal(dev->ledger.delivered, 8);
+    assert_string_equal(dev->version, "1.2");
+    in = fleet_install_by_tag(dev, 77);
+    assert_non_null(in);
+    assert_int_equal(in->max_epoch, 9);
+    assert_int_equal(in->fingerprint, 4);
+    assert_null(fleet_install_by_tag(dev, 78));
+    fleet_close(fleet);
+}
+
+static void there_are_at_most_so_many_devices(void **state)
+{
+    (void)state;
+    struct fleet *fleet = open_fleet();
+    assert_non_null(fleet_get(fleet, "a", 0, 0));
+    assert_non_null(fleet_get(fleet, "b", 0, 0));
+    assert_non_null(fleet_get(fleet, "c", 0, 0));
+    assert_null(fleet_get(fleet, "d", 0, 0));
+    assert_non_null(fleet_get(fleet, "a", 0, 0));
+    assert_int_equal(fleet->refused, 1);
+    fleet_close(fleet);
+}
+
+static void an_install_that_makes_room_is_gone_everywhere(void **state)
+{
+    (void)state;
+    uint64_t gone;
+    struct fleet *fleet = open_fleet();
+    struct fleet_device *dev = fleet_get(fleet, "dev1", 0, 0);
+    for (uint64_t i = 1; i <= DEDUPE_MAX_INSTALLS; i++)
+        assert_non_null(fleet_announce(dev, i, 5000 + (int64_t)i, &gone));
+    assert_null(fleet_announce(dev, 100, 5500, &gone)); // all were heard within the last second
+    assert_non_null(fleet_announce(dev, 100, 6001, &gone));
+    assert_int_equal(gone, 1);
+    assert_null(fleet_install_find(dev, 1));
+    assert_int_equal(dev->ninstalls, DEDUPE_MAX_INSTALLS);
+    fleet_close(fleet);
+}
+
+static void a_bucket_lets_a_burst_through_and_then_a_trickle(void **state)
+{
+    (void)state;
+    struct fleet_bucket bucket = {0};
+    int passed = 0;
+    for (int i = 0; i < 20; i++)
+        passed += fleet_bucket_take(&bucket, 1000, 5, 100);
+    assert_int_equal(passed, 5);
+    assert_false(fleet_bucket_take(&bucket, 1050, 5, 100));
+    assert_true(fleet_bucket_take(&bucket, 1100, 5, 100));
+    assert_false(fleet_bucket_take(&bucket, 1100, 5, 100));
+    passed = 0;
+    for (int i = 0; i < 20; i++)
+        passed += fleet_bucket_take(&bucket, 100000, 5, 100);
+    assert_int_equal(passed, 5);
+}
+
+// ---- schemas.db
+// -------------------------------------------------------------------------------------
+
+static struct rn_key_msg key(uint64_t install, uint32_t id, uint8_t *content, size_t len, bool with)
+{
+    struct rn_key_msg msg = {.install = install,
+                             .kind = RN_OBJECT_HINTS, // content that is not parsed
+                             .id = id,
+                             .has_object = with,
+                             .object = {content, len}};
+    rn_sha256(msg.hash, content, len);
+    return msg;
+}
+
+static struct schemas *open_schemas(void)
+{
+    struct schemas *schemas;
+    struct rn_err err;
+    if (schemas_open(&schemas, folder, &err) != RN_OK)
+        fail_msg("%s", err.text);
+    return schemas;
+}
+
+static void a_binding_may_come_before_its_object(void **state)
+{
+    (void)state;
+    struct rn_err err;
+    struct schemas_info info;
+    uint64_t bytes;
+    uint8_t content[] = "one";
+    struct schemas *schemas = open_schemas();
+    struct rn_key_msg msg = key(5, 1, content, 3, false);
+    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 1, &info, &err), RN_ENOENT);
+    assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_OK);
+    assert_false(info.complete);
+    assert_int_equal(bytes, 0);
+    struct rn_key_msg other = key(6, 9, content, 3, true); // another device brings it
+    assert_int_equal(schemas_take(schemas, "dev2", &other, &info, &bytes, &err), RN_OK);
+    assert_int_equal(bytes, 3);
+    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 1, &info, &err), RN_OK);
+    assert_true(info.complete);
+    assert_int_equal(schemas_take(schemas, "dev2", &other, &info, &bytes, &err), RN_OK);
+    assert_int_equal(bytes, 0); // known by now
+    schemas_close(schemas);
+}
+
+static void a_number_means_one_thing_for_one_install_of_one_device(void **state)
+{
+    (void)state;
+    struct rn_err err;
+    struct schemas_info info;
+    uint64_t bytes;
+    uint8_t one[] = "one", two[] = "two";
+    struct schemas *schemas = open_schemas();
+    struct rn_key_msg msg = key(5, 1, one, 3, true), again = key(5, 1, two, 3, true),
+                      elsewhere = key(6, 1, two, 3, true);
+    assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_OK);
+    int64_t row = info.row;
+    assert_int_equal(schemas_take(schemas, "dev", &again, &info, &bytes, &err), RN_ECONFLICT);
+    assert_int_equal(schemas_take(schemas, "dev", &elsewhere, &info, &bytes, &err), RN_OK);
+    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 1, &info, &err), RN_OK);
+    assert_int_equal(info.row, row);
+    assert_int_equal(schemas_lookup(schemas, "dev2", 5, RN_OBJECT_HINTS, 1, &info, &err),
+                     RN_ENOENT);
+    msg.hash[0] ^= 1;
+    msg.id = 2;
+    assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_EFORMAT);
+    schemas_close(schemas);
+}
+
+static void bindings_and_objects_of_a_device_are_bounded(void **state)
+{
+    (void)state;
+    struct rn_err err;
+    struct schemas_info info;
+    struct schemas_counts counts;
+    uint64_t bytes;
+    struct schemas *schemas = open_schemas();
+    for (uint32_t id = 1; id <= SCHEMAS_MAX_BINDINGS + 5; id++) {
+        uint8_t content[4] = {1, 2, 3, (uint8_t)id};
+        struct rn_key_msg msg = key(5, id, content, 4, true);
+        assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_OK);
+    }
+    schemas_counts(schemas, &counts);
+    assert_int_equal(counts.bindings, SCHEMAS_MAX_BINDINGS);
+    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 5, &info, &err), RN_ENOENT);
+    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 6, &info, &err), RN_OK);
+    assert_int_equal(schemas_forget(schemas, "dev", 5, &err), RN_OK);
+    schemas_counts(schemas, &counts);
+    assert_int_equal(counts.bindings, 0);
+    assert_int_equal(counts.objects, SCHEMAS_MAX_BINDINGS + 5); // rows of the log may need them
+    schemas_close(schemas);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_device_survives_a_restart_with_its_installs_and_status),
+        TEST(there_are_at_most_so_many_devices),
+        TEST(an_install_that_makes_room_is_gone_everywhere),
+        TEST(a_bucket_lets_a_burst_through_and_then_a_trickle),
+        TEST(a_binding_may_come_before_its_object),
+        TEST(a_number_means_one_thing_for_one_install_of_one_device),
+        TEST(bindings_and_objects_of_a_device_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
