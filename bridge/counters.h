@@ -10,7 +10,6 @@
 // X(field, "name", "help")
 // clang-format off
 #define COUNTERS(X) \
-    X(field, "name", "help") \
     X(messages, "messages", "MQTT messages taken from the broker") \
     X(bytes, "bytes", "payload bytes of those messages") \
     X(batches_stored, "batches_stored", "batches appended to the log and committed") \
