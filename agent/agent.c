@@ -20,6 +20,7 @@ enum {
     RAM_BUFFER_BYTES = 1 << 20, // where the disk refuses
     DISK_RETRY_MS = 60000,
     INFLIGHT_MAX = 16,
+    STATUS_TOKEN = 1, // of publishes whose acknowledgement shows that the link lives
     QUEUE_ITEMS = 64,
     CLOCK_OFF_MS = 300000,
     SPREAD_MIN_MS = 500, // of what a whole fleet does at once
@@ -41,7 +42,7 @@ struct agent {
     struct rn_mqtt *mqtt;
     struct uplink_io *uplink;
     struct downlink downlink;
-    struct rn_timer *tick, *journal, *beat, *disk, *last;
+    struct rn_timer *tick, *journal, *beat, *disk, *last, *watch;
     char topic_data[RN_TOPIC_MAX], topic_key[RN_TOPIC_MAX], topic_status[RN_TOPIC_MAX],
         topic_report[RN_TOPIC_MAX];
     struct rn_buf body, message;
@@ -56,6 +57,7 @@ struct agent {
     uint64_t fleet;                   // devices that share our bridge; 0: not known
     bool bridge_known, bridge_online; // since this connection
     uint64_t bridge_since_ms;
+    int64_t asked_ms, heard_ms; // the last status, and the last sign of life of the broker
     const char *stop_reason;
     int64_t stop_by_ms;
     bool started, stopping, gone, connected; // gone: goodbye was said
@@ -294,8 +296,19 @@ static void publish_status(struct agent *agent, enum rn_presence presence, const
     rn_buf_clear(&agent->message);
     if (rn_status_encode(&status, &agent->message) < 0 ||
         rn_mqtt_publish(agent->mqtt, agent->topic_status, rn_buf_span(&agent->message), 1, true,
-                        0) < 0)
+                        STATUS_TOKEN) < 0)
         rn_log(RN_LOG_WARN, "status_not_sent", "reason=%s", RN_Q(reason));
+    agent->asked_ms = rn_clock_mono_ms();
+    rn_timer_start(agent->watch, settings(agent)->mqtt_connect_timeout_ms, 0);
+}
+
+// A status is acknowledged by the broker. A link that swallows everything is noticed so long before
+// the keepalive would.
+static void on_watch(void *arg)
+{
+    struct agent *agent = arg;
+    if (agent_connected(agent) && !agent->gone && agent->heard_ms < agent->asked_ms)
+        rn_mqtt_reconnect(agent->mqtt, "the broker does not acknowledge: the link is silent");
 }
 
 // The core asks for a birth: the first of a connection, and again until the bridge answers.
@@ -417,13 +430,16 @@ static void on_disconnected(void *arg, bool was_connected, const char *address, 
 static void on_message(void *arg, const struct rn_mqtt_message *message)
 {
     struct agent *agent = arg;
+    agent->heard_ms = rn_clock_mono_ms();
     if (!agent->gone && !agent->leaving)
         downlink_message(&agent->downlink, message);
 }
 
 static void on_published(void *arg, uint64_t token, int code)
 {
-    (void)token;
+    struct agent *agent = arg;
+    if (code >= 0 && token == STATUS_TOKEN)
+        agent->heard_ms = rn_clock_mono_ms();
     if (code >= 0x80)
         rn_log(RN_LOG_WARN, "publish_refused",
                "device=%s code=%d advice=\"the broker's rules forbid it: check name and ACL\"",
@@ -751,6 +767,8 @@ static int make_timers(struct agent *agent, struct rn_err *err)
         rc = rn_timer_new(&agent->disk, agent->loop, try_disk, agent, err);
     if (rc >= 0)
         rc = rn_timer_new(&agent->last, agent->loop, say_goodbye, agent, err);
+    if (rc >= 0)
+        rc = rn_timer_new(&agent->watch, agent->loop, on_watch, agent, err);
     return rc;
 }
 
@@ -806,6 +824,7 @@ void agent_free(struct agent *agent)
     rn_timer_free(agent->beat);
     rn_timer_free(agent->disk);
     rn_timer_free(agent->last);
+    rn_timer_free(agent->watch);
     rn_mqtt_free(agent->mqtt);
     uplink_io_free(agent->uplink);
     sampler_free(agent->sampler);

@@ -602,7 +602,7 @@ static void announce_if_deaf(struct uplink *x, uint32_t before, int64_t now,
                              struct uplink_actions *a)
 {
     uint32_t n = x->timeouts_in_row;
-    if (n != before && n >= 2 && (n & (n - 1)) == 0)
+    if (n != before && (n & (n - 1)) == 0)
         announce(x, now, a);
 }
 

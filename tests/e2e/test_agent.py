@@ -271,6 +271,20 @@ def test_a_higher_epoch_at_the_bridge_lifts_ours(world):
     assert bridge.statuses[-1][3] > 1000
 
 
+def test_a_silent_link_is_left_long_before_the_keepalive(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    relay = world.relay(broker.port)
+    agent = Agent(world, f"mqtt://127.0.0.1:{relay.port}", sets=["mqtt.connect_timeout=2s"])
+    bridge.run(lambda: len(bridge.log) >= 2)
+    relay.silent()
+    agent.proc.wait_log("event=disconnected.*silent", 20)
+    relay.pass_()
+    have = len(bridge.log)
+    bridge.run(lambda: len(bridge.log) > have + 3)
+    assert bridge.conflicts == 0
+
+
 def test_sighup_changes_the_period_and_a_broken_file_changes_nothing(world):
     broker = world.broker()
     bridge = ModelBridge(world, broker)
