@@ -2,13 +2,13 @@
 // configuration again; systemd is told about readiness and life.
 #include "agent/command.h"
 
-#include "agent/notify.h"
 #include "agent/remote_io.h"
 #include "agent/simulate.h"
 #include <runnel/clock.h>
 #include <runnel/db.h>
 #include <runnel/log.h>
 #include <runnel/loop.h>
+#include <runnel/notify.h>
 
 #include <malloc.h>
 #include <signal.h>
@@ -85,7 +85,7 @@ static void stop(struct runner *r, const char *reason)
     if (r->stopping)
         return;
     r->stopping = true;
-    notify_send("STOPPING=1");
+    rn_notify_send("STOPPING=1");
     for (int i = 0; i < r->nagents; i++)
         agent_stop(r->devices[i].agent, reason, STOP_MS);
 }
@@ -125,16 +125,16 @@ static void on_hangup(void *arg, int signum)
 {
     struct runner *r = arg;
     (void)signum;
-    notify_send("RELOADING=1");
+    rn_notify_send("RELOADING=1");
     for (int i = 0; i < r->nagents && !r->stopping; i++)
         reload(r, i);
-    notify_send("READY=1");
+    rn_notify_send("READY=1");
 }
 
 static void on_watchdog(void *arg)
 {
     (void)arg;
-    notify_send("WATCHDOG=1");
+    rn_notify_send("WATCHDOG=1");
 }
 
 // ---- remote configuration: the agent tells it, it moves the agent
@@ -325,9 +325,9 @@ static int run(struct runner *r)
         agent_start(r->devices[i].agent);
     }
     rn_timer_start(r->remote_tick, REMOTE_TICK_MS, REMOTE_TICK_MS);
-    if (notify_watchdog_ms() > 0)
-        rn_timer_start(r->watchdog, notify_watchdog_ms(), notify_watchdog_ms());
-    notify_send("READY=1");
+    if (rn_notify_watchdog_ms() > 0)
+        rn_timer_start(r->watchdog, rn_notify_watchdog_ms(), rn_notify_watchdog_ms());
+    rn_notify_send("READY=1");
     rn_loop_run(r->loop);
     tear_down(r);
     return r->failed ? COMMAND_FAILED : COMMAND_OK;

@@ -11,6 +11,7 @@
 #include <runnel/db.h>
 #include <runnel/file.h>
 #include <runnel/log.h>
+#include <runnel/notify.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +57,8 @@ struct bridge {
     struct client in, out;
     struct rn_timer *work, *tick;
     struct rn_signal *sigterm, *sigint;
-    int64_t work_ms; // when the work timer fires; 0: it does not run
+    int64_t watchdog_ms, watched_ms; // systemd's; 0: none
+    int64_t work_ms;                 // when the work timer fires; 0: it does not run
     int64_t tick_ms, saved_ms, retained_ms, started_ms, since_ms;
     int64_t started_mono_ms;
     uint32_t ack_cursor[ANSWERS_CURSORS]; // cursor numbers of those that acknowledgement waits for
@@ -364,6 +366,10 @@ static void tick(void *arg)
         tell_state(fleet->device[i], now.utc_ms);
     }
     tell_blind(bridge, now.mono_ms);
+    if (bridge->watchdog_ms && now.mono_ms - bridge->watched_ms >= bridge->watchdog_ms) {
+        bridge->watched_ms = now.mono_ms;
+        rn_notify_send("WATCHDOG=1");
+    }
     if (now.mono_ms - bridge->saved_ms >= SAVE_MS)
         save_fleet(bridge, now.mono_ms, SAVE_DEVICES);
     if (now.mono_ms - bridge->retained_ms >= RETAIN_MS)
@@ -390,6 +396,7 @@ static void on_signal(void *arg, int signum)
         return;
     rn_log(RN_LOG_INFO, "bridge_stopping", "signal=%d", signum);
     bridge->stopping = true;
+    rn_notify_send("STOPPING=1");
     struct intake_time now = time_now();
     intake_commit(bridge->intake, now);
     answers_step(bridge->answers, now.mono_ms, now.utc_ms);
@@ -673,6 +680,8 @@ void bridge_run(struct bridge *bridge)
     rn_mqtt_start(bridge->out.mqtt);
     rn_mqtt_start(bridge->in.mqtt);
     rn_timer_start(bridge->tick, TICK_MS, TICK_MS);
+    bridge->watchdog_ms = rn_notify_watchdog_ms();
+    rn_notify_send("READY=1");
     rn_loop_run(bridge->loop);
     save_fleet(bridge, rn_clock_mono_ms(), UINT32_MAX);
     rn_log(RN_LOG_INFO, "bridge_stopped", "head=%llu batches=%llu",

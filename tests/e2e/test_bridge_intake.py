@@ -733,6 +733,23 @@ def test_sigterm_ends_within_two_seconds_also_without_a_broker(world):
         assert time.monotonic() - begin < 3
 
 
+def test_systemd_is_told_about_readiness_and_life(world, broker):
+    path = world.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.settimeout(10)
+        bridge = world.program("runnel-bridge", "run", "--set", f"data={world.folder}/b", "--set",
+                               f"mqtt.addresses=mqtt://127.0.0.1:{broker.port}", "--set",
+                               "http.listen=",
+                               env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": 1000000})
+        assert notify.recv(100) == b"READY=1"
+        assert notify.recv(100) == b"WATCHDOG=1"
+        bridge.signal(signal.SIGTERM)
+        while notify.recv(100) != b"STOPPING=1":
+            pass
+        assert bridge.wait() == 0
+
+
 @pytest.mark.parametrize("arguments, status, words", [
     (["check", "--set", "nonsense=1"], 3, "nonsense"),
     (["check", "--set", "ack_after=db"], 3, "ack_after"),

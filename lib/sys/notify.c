@@ -1,5 +1,5 @@
-// See notify.h. Protocol: sd_notify(3), a datagram to the Unix socket in NOTIFY_SOCKET.
-#include "agent/notify.h"
+// See runnel/notify.h. Protocol: sd_notify(3), a datagram to the Unix socket in NOTIFY_SOCKET.
+#include <runnel/notify.h>
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-void notify_send(const char *state)
+void rn_notify_send(const char *state)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -26,7 +26,7 @@ void notify_send(const char *state)
     close(fd);
 }
 
-int64_t notify_watchdog_ms(void)
+int64_t rn_notify_watchdog_ms(void)
 {
     const char *usec = getenv("WATCHDOG_USEC");
     int64_t interval = usec ? strtoll(usec, NULL, 10) / 1000 / 2 : 0;
