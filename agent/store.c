@@ -2,112 +2,19 @@
 #include "agent/store.h"
 
 #include "agent/evict.h"
+#include "agent/store_private.h"
 #include "agent/store_salvage.h"
 #include <runnel/crc.h>
 #include <runnel/crypto.h>
-#include <runnel/db.h>
-#include <runnel/file.h>
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 enum {
-    PAGE_BYTES = 1024,
     ROW_OVERHEAD = 96,   // what a row takes beside its body
     SPARE_PAGES = 16,    // kept free below max_bytes: meta, journal, schemas, tree pages
     EVICT_CHUNK = 64,    // rows looked at in one round of eviction
     EVICT_ROUNDS = 4096, // a bound for a loop over a damaged file
-    RECENT = 256,        // CRCs of settled rows that are remembered
     SCHEMA_KEEP = 24,    // schemas that no row refers to go when there are more
-};
-
-static const char tables[] =
-    "CREATE TABLE IF NOT EXISTS meta(id INTEGER PRIMARY KEY CHECK(id=1), install INTEGER, "
-    "fingerprint INTEGER, published INTEGER, log_id INTEGER, schema_next INTEGER, produced "
-    "INTEGER, "
-    "delivered INTEGER, evicted INTEGER, thinned INTEGER, refused INTEGER, lost INTEGER);"
-    "CREATE TABLE IF NOT EXISTS batch(seq INTEGER PRIMARY KEY AUTOINCREMENT, install INTEGER, "
-    "schema INTEGER, samples INTEGER, t_first INTEGER, t_last INTEGER, boot INTEGER, "
-    "boot_ms INTEGER, trusted INTEGER, crc INTEGER, mark INTEGER, body BLOB);"
-    "CREATE TABLE IF NOT EXISTS journal(id INTEGER PRIMARY KEY CHECK(id=1), schema INTEGER, "
-    "samples INTEGER, t_first INTEGER, t_last INTEGER, boot INTEGER, boot_ms INTEGER, "
-    "trusted INTEGER, crc INTEGER, mark INTEGER, body BLOB);"
-    "CREATE TABLE IF NOT EXISTS schema(id INTEGER PRIMARY KEY, hash BLOB UNIQUE, object BLOB);"
-    "CREATE TABLE IF NOT EXISTS boot(id INTEGER PRIMARY KEY, name TEXT UNIQUE);";
-
-enum sql {
-    SQL_META_GET,
-    SQL_META_PUT,
-    SQL_APPEND,
-    SQL_JOURNAL,
-    SQL_JOURNAL_DROP,
-    SQL_NEXT,
-    SQL_LOW,
-    SQL_RANGE,
-    SQL_DROP_RANGE,
-    SQL_DROP,
-    SQL_OLDEST,
-    SQL_RELABEL,
-    SQL_ADOPT,
-    SQL_SCHEMA_FIND,
-    SQL_SCHEMA_ADD,
-    SQL_SCHEMA_GET,
-    SQL_COUNT
-};
-
-static const char *const statements[SQL_COUNT] = {
-    [SQL_META_GET] = "SELECT install, fingerprint, published, log_id, schema_next, produced, "
-                     "delivered, evicted, thinned, refused, lost FROM meta WHERE id=1",
-    [SQL_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(1,?,?,?,?,?,?,?,?,?,?,?)",
-    [SQL_APPEND] = "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, "
-                   "trusted, crc, mark, body) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
-    [SQL_JOURNAL] = "INSERT OR REPLACE INTO journal VALUES(1,?,?,?,?,?,?,?,?,?,?)",
-    [SQL_JOURNAL_DROP] = "DELETE FROM journal",
-    [SQL_NEXT] = "SELECT seq, install, schema, samples, t_first, t_last, boot_ms, trusted, crc, "
-                 "mark, body FROM batch WHERE seq>=? AND seq<? ORDER BY seq LIMIT 1",
-    [SQL_LOW] = "SELECT seq FROM batch ORDER BY seq LIMIT 1",
-    [SQL_RANGE] =
-        "SELECT seq, install, crc, samples FROM batch WHERE seq>=? AND seq<=? ORDER BY seq",
-    [SQL_DROP_RANGE] = "DELETE FROM batch WHERE seq>=? AND seq<=? AND (install & 4294967295)=?",
-    [SQL_DROP] = "DELETE FROM batch WHERE seq=?",
-    [SQL_OLDEST] = "SELECT seq, length(body), t_last, samples, crc, install FROM batch "
-                   "ORDER BY seq LIMIT ?",
-    [SQL_RELABEL] = "UPDATE batch SET install=?1 WHERE seq>?2 OR (seq>=?3 AND seq<=?4 AND "
-                    "(install & 4294967295)=?5)",
-    [SQL_ADOPT] = "UPDATE batch SET install=?1 WHERE install<>?1",
-    [SQL_SCHEMA_FIND] = "SELECT id FROM schema WHERE hash=?",
-    [SQL_SCHEMA_ADD] = "INSERT INTO schema VALUES(?,?,?)",
-    [SQL_SCHEMA_GET] = "SELECT hash, object FROM schema WHERE id=?",
-};
-
-// What is kept in memory and must go back when a transaction fails.
-struct known {
-    struct store_state state;
-    uint64_t fingerprint;
-    uint32_t schema_next;
-    uint64_t journal_samples; // counted as produced already
-};
-
-struct recent {
-    uint64_t seq;
-    uint32_t tag, crc;
-};
-
-struct store {
-    struct store_conf conf;
-    char ram_folder[64]; // ours, removed at the end; "" if the folder is on the disk
-    struct rn_db *db;
-    struct rn_stmt *stmt[SQL_COUNT];
-    int lock_fd;
-    int64_t boot; // row of this boot
-    struct known now, before;
-    const struct rn_ranges *received;
-    struct recent recent[RECENT];
-    uint32_t recent_next;
 };
 
 const struct store_state *store_state(const struct store *store)
@@ -140,7 +47,7 @@ static void release_borrowed(struct store *store)
     rn_stmt_reset(store->stmt[SQL_SCHEMA_GET]);
 }
 
-static int begin(struct store *store, struct rn_err *err)
+int store_begin(struct store *store, struct rn_err *err)
 {
     release_borrowed(store);
     store->before = store->now;
@@ -149,7 +56,7 @@ static int begin(struct store *store, struct rn_err *err)
 
 static int put_meta(struct store *store, struct rn_err *err)
 {
-    const struct known *k = &store->now;
+    const struct store_known *k = &store->now;
     const struct rn_ledger *l = &k->state.ledger;
     const uint64_t values[] = {k->state.install, k->fingerprint, k->state.published,
                                k->state.log_id,  k->schema_next, l->produced,
@@ -170,7 +77,7 @@ static void settle_remainder(struct store *store)
 
 // Ends a transaction: commits if rc is not negative, else everything is as before. Returns rc or
 // the error of the commit.
-static int end(struct store *store, int rc, struct rn_err *err)
+int store_end(struct store *store, int rc, struct rn_err *err)
 {
     settle_remainder(store);
     int done = rc < 0 ? rc : put_meta(store, err);
@@ -186,19 +93,19 @@ static int end(struct store *store, int rc, struct rn_err *err)
 
 static void remember(struct store *store, uint64_t install, uint64_t seq, uint32_t crc)
 {
-    store->recent[store->recent_next++ % RECENT] =
-        (struct recent){.seq = seq, .tag = (uint32_t)install, .crc = crc};
+    store->recent[store->recent_next++ % STORE_RECENT] =
+        (struct store_recent){.seq = seq, .tag = (uint32_t)install, .crc = crc};
 }
 
-static const struct recent *recall(const struct store *store, uint32_t tag, uint64_t seq)
+static const struct store_recent *recall(const struct store *store, uint32_t tag, uint64_t seq)
 {
-    for (int i = 0; i < RECENT; i++)
+    for (int i = 0; i < STORE_RECENT; i++)
         if (store->recent[i].seq == seq && store->recent[i].tag == tag)
             return &store->recent[i];
     return NULL;
 }
 
-static int find_low(struct store *store, struct rn_err *err)
+int store_find_low(struct store *store, struct rn_err *err)
 {
     struct rn_stmt *low = store->stmt[SQL_LOW];
     int rc = rn_stmt_step(low, err);
@@ -281,7 +188,7 @@ static int make_room(struct store *store, int64_t bytes, int64_t utc_ms, struct 
     for (int round = 0; round < EVICT_ROUNDS; round++) {
         struct evict_need need = {
             .excess_bytes = rn_db_bytes(store->db) + bytes + ROW_OVERHEAD +
-                            SPARE_PAGES * PAGE_BYTES - store->conf.max_bytes,
+                            SPARE_PAGES * STORE_PAGE_BYTES - store->conf.max_bytes,
             .oldest_ms = utc_ms && store->conf.max_age_ms ? utc_ms - store->conf.max_age_ms : 0,
         };
         if (need.excess_bytes <= 0 && need.oldest_ms <= 0)
@@ -314,19 +221,19 @@ static int append(struct store *store, struct store_row *row, int64_t utc_ms, st
     state->next = row->seq + 1;
     state->rows++;
     state->bytes_written += row->body.len;
-    return find_low(store, err);
+    return store_find_low(store, err);
 }
 
 int store_append(struct store *store, struct store_row *row, bool publish, int64_t utc_ms,
                  struct rn_err *err)
 {
-    int rc = begin(store, err);
+    int rc = store_begin(store, err);
     if (rc < 0)
         return rc;
     rc = append(store, row, utc_ms, err);
     if (rc >= 0 && publish)
         store->now.state.published = row->seq;
-    return end(store, rc, err);
+    return store_end(store, rc, err);
 }
 
 static int journal(struct store *store, const struct store_row *row, struct rn_err *err)
@@ -341,13 +248,13 @@ static int journal(struct store *store, const struct store_row *row, struct rn_e
     produce(store, row->samples);
     store->now.journal_samples = row->samples;
     store->now.state.bytes_written += row->body.len;
-    return find_low(store, err);
+    return store_find_low(store, err);
 }
 
 int store_journal(struct store *store, const struct store_row *row, struct rn_err *err)
 {
-    int rc = begin(store, err);
-    return rc < 0 ? rc : end(store, journal(store, row, err), err);
+    int rc = store_begin(store, err);
+    return rc < 0 ? rc : store_end(store, journal(store, row, err), err);
 }
 
 static void read_row(struct rn_stmt *stmt, struct store_row *row)
@@ -369,13 +276,13 @@ static int drop_damaged(struct store *store, const struct store_row *row, struct
     const struct evict_row gone = {.seq = row->seq};
     uint64_t samples = row->samples;
     rn_stmt_reset(store->stmt[SQL_NEXT]);
-    int rc = begin(store, err);
+    int rc = store_begin(store, err);
     if (rc < 0)
         return rc;
     rc = drop_row(store, &gone, samples, LEDGER_LOST, err);
     if (rc >= 0)
-        rc = find_low(store, err);
-    return end(store, rc, err);
+        rc = store_find_low(store, err);
+    return store_end(store, rc, err);
 }
 
 int store_next(struct store *store, uint64_t first, uint64_t last, struct store_row *row,
@@ -402,12 +309,12 @@ int store_next(struct store *store, uint64_t first, uint64_t last, struct store_
 
 int store_publish(struct store *store, uint64_t up_to, struct rn_err *err)
 {
-    int rc = begin(store, err);
+    int rc = store_begin(store, err);
     if (rc < 0)
         return rc;
     if (up_to > store->now.state.published)
         store->now.state.published = up_to;
-    return end(store, RN_OK, err);
+    return store_end(store, RN_OK, err);
 }
 
 // ---- settling -----------------------------------------------------------------------------------
@@ -430,7 +337,7 @@ static void add_crc(struct tally *t, uint32_t crc)
 static void fill_gap(const struct store *store, struct tally *t, uint32_t tag, uint64_t until)
 {
     while (!t->gap && t->expect < until) {
-        const struct recent *old = recall(store, tag, t->expect);
+        const struct store_recent *old = recall(store, tag, t->expect);
         t->gap = !old;
         if (old)
             add_crc(t, old->crc);
@@ -479,7 +386,7 @@ static int drop_range(struct store *store, uint32_t tag, uint64_t first, uint64_
     ledger_settle(&store->now.state.ledger, fate == ROW_REFUSED ? LEDGER_REFUSED : LEDGER_DELIVERED,
                   t->samples);
     store->now.state.rows -= t->rows;
-    return find_low(store, err);
+    return store_find_low(store, err);
 }
 
 int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last, uint32_t crc,
@@ -500,17 +407,17 @@ int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t las
     rc = walk(store, tag, first, last, &t, true, err);
     if (rc < 0)
         return rc;
-    rc = begin(store, err);
+    rc = store_begin(store, err);
     if (rc < 0)
         return rc;
-    rc = end(store, drop_range(store, tag, first, last, &t, fate, err), err);
+    rc = store_end(store, drop_range(store, tag, first, last, &t, fate, err), err);
     return rc < 0 ? rc : 1;
 }
 
 // ---- identity -----------------------------------------------------------------------------------
 
-static int relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
-                   struct rn_err *err)
+int store_new_install(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                      struct rn_err *err)
 {
     uint64_t install;
     int rc = rn_random_id(&install, err);
@@ -529,8 +436,8 @@ static int relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t l
 int store_relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                   struct rn_err *err)
 {
-    int rc = begin(store, err);
-    return rc < 0 ? rc : end(store, relabel(store, tag, first, last, err), err);
+    int rc = store_begin(store, err);
+    return rc < 0 ? rc : store_end(store, store_new_install(store, tag, first, last, err), err);
 }
 
 static int adopt(struct store *store, uint64_t log_id, struct rn_err *err)
@@ -545,8 +452,8 @@ static int adopt(struct store *store, uint64_t log_id, struct rn_err *err)
 
 int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err)
 {
-    int rc = begin(store, err);
-    return rc < 0 ? rc : end(store, adopt(store, log_id, err), err);
+    int rc = store_begin(store, err);
+    return rc < 0 ? rc : store_end(store, adopt(store, log_id, err), err);
 }
 
 // ---- schemas ------------------------------------------------------------------------------------
@@ -597,8 +504,8 @@ int store_schema_id(struct store *store, const uint8_t hash[RN_HASH_BYTES], stru
     int rc = find_schema(store, hash, id, err);
     if (rc != 0)
         return rc < 0 ? rc : RN_OK;
-    rc = begin(store, err);
-    return rc < 0 ? rc : end(store, add_schema(store, hash, object, id, err), err);
+    rc = store_begin(store, err);
+    return rc < 0 ? rc : store_end(store, add_schema(store, hash, object, id, err), err);
 }
 
 int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
@@ -615,279 +522,4 @@ int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
     }
     rn_stmt_reset(get);
     return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "there is no schema %u in the buffer", id);
-}
-
-// ---- opening ------------------------------------------------------------------------------------
-
-static int lock_folder(struct store *store, struct rn_err *err)
-{
-    char path[512];
-    int rc = rn_path_join(path, sizeof path, store->conf.folder, "lock", err);
-    if (rc < 0)
-        return rc;
-    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (store->lock_fd < 0)
-        return rn_fail_errno(err, "%s", path);
-    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
-        return rn_fail(err, RN_EEXIST, "another agent uses the folder %s", store->conf.folder);
-    return RN_OK;
-}
-
-static int open_db(struct store *store, const char *path, struct rn_err *err)
-{
-    struct rn_db_conf conf = {.path = path,
-                              .page_size = PAGE_BYTES,
-                              .max_bytes = store->conf.max_bytes,
-                              .cache_kib = 32,
-                              .wal_pages = 128};
-    int rc = rn_db_open(&store->db, &conf, err);
-    if (rc >= 0)
-        rc = rn_db_check(store->db, err);
-    if (rc >= 0)
-        rc = rn_db_exec(store->db, tables, err);
-    for (int i = 0; rc >= 0 && i < SQL_COUNT; i++)
-        rc = rn_db_prepare(&store->stmt[i], store->db, statements[i], err);
-    return rc;
-}
-
-static void close_db(struct store *store)
-{
-    for (int i = 0; i < SQL_COUNT; i++) {
-        rn_stmt_free(store->stmt[i]);
-        store->stmt[i] = NULL;
-    }
-    rn_db_close(store->db);
-    store->db = NULL;
-}
-
-// 1: there, 0: a new file.
-static int get_meta(struct store *store, struct rn_err *err)
-{
-    struct rn_stmt *get = store->stmt[SQL_META_GET];
-    int rc = rn_stmt_step(get, err);
-    if (rc == 1) {
-        struct known *k = &store->now;
-        struct rn_ledger *l = &k->state.ledger;
-        k->schema_next = (uint32_t)rn_column_int(get, 4);
-        uint64_t *const into[] = {
-            &k->state.install, &k->fingerprint, &k->state.published, &k->state.log_id, NULL,
-            &l->produced,      &l->delivered,   &l->evicted,         &l->thinned,      &l->refused,
-            &l->lost};
-        for (int i = 0; i < (int)(sizeof into / sizeof into[0]); i++)
-            if (into[i])
-                *into[i] = (uint64_t)rn_column_int(get, i);
-    }
-    rn_stmt_reset(get);
-    return rc;
-}
-
-static int new_meta(struct store *store, struct store_report *report, struct rn_err *err)
-{
-    report->created = true;
-    store->now.fingerprint = store->conf.fingerprint;
-    store->now.schema_next = 1;
-    return rn_random_id(&store->now.state.install, err);
-}
-
-// Pending is what is there; what the ledger says beyond that was lost with a damaged file.
-static void count_rows(struct store *store)
-{
-    struct store_state *s = &store->now.state;
-    struct rn_ledger *l = &s->ledger;
-    s->rows = (uint64_t)rn_db_int(store->db, "SELECT count(*) FROM batch", 0);
-    s->next =
-        (uint64_t)rn_db_int(store->db, "SELECT seq FROM sqlite_sequence WHERE name='batch'", 0) + 1;
-    store->now.journal_samples = (uint64_t)rn_db_int(store->db, "SELECT samples FROM journal", 0);
-    uint64_t settled = l->delivered + l->evicted + l->thinned + l->refused + l->lost;
-    uint64_t there =
-        (uint64_t)rn_db_int(store->db, "SELECT coalesce(sum(samples),0) FROM batch", 0) +
-        store->now.journal_samples;
-    if (l->produced < settled + there)
-        l->produced = settled + there;
-    l->lost += l->produced - settled - there;
-    l->pending = there;
-}
-
-// After a crash the journal is what is left of the open window: it becomes a batch.
-static int journal_to_batch(struct store *store, struct store_report *report, struct rn_err *err)
-{
-    if (store->now.journal_samples == 0)
-        return RN_OK;
-    char sql[512];
-    snprintf(sql, sizeof sql,
-             "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, trusted, "
-             "crc, mark, body) SELECT %llu, schema, samples, t_first, t_last, boot, boot_ms, "
-             "trusted, crc, mark, body FROM journal; DELETE FROM journal;",
-             (unsigned long long)store->now.state.install);
-    int rc = rn_db_exec(store->db, sql, err);
-    if (rc < 0)
-        return rc;
-    report->journal_samples = store->now.journal_samples;
-    store->now.journal_samples = 0;
-    store->now.state.rows++;
-    store->now.state.next++;
-    return RN_OK;
-}
-
-static int check_machine(struct store *store, struct store_report *report, struct rn_err *err)
-{
-    struct known *k = &store->now;
-    if (store->conf.fingerprint == 0 || k->fingerprint == store->conf.fingerprint)
-        return RN_OK;
-    bool known = k->fingerprint != 0;
-    k->fingerprint = store->conf.fingerprint;
-    if (!known)
-        return RN_OK;
-    report->relabelled = true;
-    return relabel(store, 0, 1, 0, err);
-}
-
-static int find_boot(struct store *store, struct rn_err *err)
-{
-    char name[33], sql[160];
-    if (store_boot_name(name) < 0)
-        return RN_OK; // rows then say boot 0: not known
-    snprintf(sql, sizeof sql, "INSERT OR IGNORE INTO boot(name) VALUES('%s')", name);
-    int rc = rn_db_exec(store->db, sql, err);
-    if (rc < 0)
-        return rc;
-    snprintf(sql, sizeof sql, "SELECT id FROM boot WHERE name='%s'", name);
-    store->boot = rn_db_int(store->db, sql, 0);
-    snprintf(sql, sizeof sql,
-             "DELETE FROM boot WHERE id<>%lld AND id NOT IN (SELECT DISTINCT boot FROM batch)",
-             (long long)store->boot);
-    return rn_db_exec(store->db, sql, err);
-}
-
-static int load(struct store *store, struct store_report *report, struct rn_err *err)
-{
-    int rc = begin(store, err);
-    if (rc < 0)
-        return rc;
-    rc = get_meta(store, err);
-    if (rc == 0)
-        rc = new_meta(store, report, err);
-    if (rc >= 0) {
-        count_rows(store);
-        rc = journal_to_batch(store, report, err);
-    }
-    if (rc >= 0)
-        rc = check_machine(store, report, err);
-    if (rc >= 0)
-        rc = find_boot(store, err);
-    if (rc >= 0)
-        rc = find_low(store, err);
-    return end(store, rc, err);
-}
-
-static int open_file(struct store *store, struct store_report *report, struct rn_err *err)
-{
-    char path[512];
-    int rc = rn_mkdirs(store->conf.folder, 0700, err);
-    if (rc >= 0)
-        rc = lock_folder(store, err);
-    if (rc >= 0)
-        rc = rn_path_join(path, sizeof path, store->conf.folder, "buffer.db", err);
-    if (rc < 0)
-        return rc;
-    rc = open_db(store, path, err);
-    if (rc >= 0)
-        rc = load(store, report, err);
-    if (rc != RN_ECORRUPT)
-        return rc;
-    close_db(store);
-    store->now = (struct known){0};
-    rc = store_quarantine(path, report->aside, sizeof report->aside, err);
-    if (rc >= 0)
-        rc = open_db(store, path, err);
-    if (rc >= 0)
-        rc = store_salvage(store->db, report->aside, report, err);
-    report->quarantined = true;
-    return rc < 0 ? rc : load(store, report, err);
-}
-
-// A folder of a file system in memory: where the disk is full or read-only.
-static int make_ram_folder(struct store *store, struct rn_err *err)
-{
-    static const char *const places[] = {"/dev/shm", "/run", "/tmp"};
-    for (int i = 0; i < 3; i++) {
-        snprintf(store->ram_folder, sizeof store->ram_folder, "%s/runnel-agent-XXXXXX", places[i]);
-        if (mkdtemp(store->ram_folder)) {
-            store->conf.folder = store->ram_folder;
-            return RN_OK;
-        }
-    }
-    store->ram_folder[0] = 0;
-    return rn_fail(err, RN_EACCESS, "no folder in memory can be made (/dev/shm, /run, /tmp)");
-}
-
-int store_open(struct store **out, const struct store_conf *conf, struct store_report *report,
-               struct rn_err *err)
-{
-    *report = (struct store_report){0};
-    struct store *store = calloc(1, sizeof *store);
-    if (!store)
-        return rn_fail(err, RN_ENOMEM, "out of memory");
-    store->conf = *conf;
-    store->lock_fd = -1;
-    int rc = conf->folder ? RN_OK : make_ram_folder(store, err);
-    if (rc >= 0)
-        rc = open_file(store, report, err);
-    if (rc < 0) {
-        store_close(store);
-        return rc;
-    }
-    *out = store;
-    return RN_OK;
-}
-
-void store_close(struct store *store)
-{
-    if (!store)
-        return;
-    close_db(store);
-    if (store->lock_fd >= 0)
-        close(store->lock_fd);
-    if (store->ram_folder[0])
-        (void)!rn_remove_tree(store->ram_folder, NULL);
-    free(store);
-}
-
-static bool folder_in_use(const char *folder)
-{
-    char path[512];
-    if (rn_path_join(path, sizeof path, folder, "lock", NULL) < 0)
-        return false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool used = flock(fd, LOCK_SH | LOCK_NB) < 0;
-    close(fd);
-    return used;
-}
-
-int store_inspect(const char *folder, struct store_state *state, bool *running, struct rn_err *err)
-{
-    char path[512];
-    struct store store = {.lock_fd = -1};
-    int rc = rn_path_join(path, sizeof path, folder, "buffer.db", err);
-    if (rc < 0)
-        return rc;
-    struct rn_db_conf conf = {.path = path, .read_only = true, .cache_kib = 32};
-    rc = rn_db_open(&store.db, &conf, err);
-    if (rc >= 0)
-        rc = rn_db_prepare(&store.stmt[SQL_META_GET], store.db, statements[SQL_META_GET], err);
-    if (rc >= 0)
-        rc = get_meta(&store, err);
-    if (rc == 0)
-        rc = rn_fail(err, RN_ENOENT, "%s: no agent has used this buffer yet", path);
-    if (rc > 0) {
-        count_rows(&store);
-        store.now.state.low = (uint64_t)rn_db_int(store.db, "SELECT min(seq) FROM batch",
-                                                  (int64_t)store.now.state.next);
-        *state = store.now.state;
-        *running = folder_in_use(folder);
-    }
-    close_db(&store);
-    return rc < 0 ? rc : RN_OK;
 }
