@@ -87,6 +87,7 @@ static void confirm(struct remote *x, struct remote_actions *out)
     x->saved.phase = REMOTE_IDLE;
     x->saved.good = x->saved.candidate;
     x->good_failed = false;
+    x->got_through = true;
     act(out, REMOTE_KEEP_GOOD);
     judge(x, out, RN_CONFIG_CONFIRMED, &x->saved.good, "", "");
 }
@@ -241,14 +242,13 @@ static void on_apply_failed(struct remote *x, struct remote_actions *out,
         x->saved.phase = REMOTE_IDLE;
         if (!event->acceptable)
             x->saved.condemned = x->saved.candidate;
-        act(out, REMOTE_PERSIST);
-        apply(out, x->saved.good);
         judge(x, out, RN_CONFIG_REJECTED, &x->saved.candidate, event->path, event->reason);
+        apply(out, x->saved.good);
     } else if (!x->good_failed && x->saved.good.revision) {
         x->good_failed = true;
-        apply(out, (struct remote_name){0});
         if (x->saved.phase == REMOTE_IDLE)
             judge(x, out, RN_CONFIG_REJECTED, &x->saved.good, event->path, event->reason);
+        apply(out, (struct remote_name){0});
     }
 }
 
