@@ -1,5 +1,6 @@
 """packaging/mosquitto as shipped, in a stock mosquitto: only paths and ports are put in."""
 
+import contextlib
 import re
 
 import pytest
@@ -137,7 +138,8 @@ def test_a_device_certificate_is_worth_nothing_on_the_bridges_listener(shipped):
 def test_a_message_over_the_limit_ends_the_session_of_its_sender_alone(shipped):
     bridge, big, other = shipped.bridge(), shipped.device("dev1"), shipped.device("dev2")
     bridge.subscribe("rn/u/#")
-    big.client.publish(f"rn/u/{device_user('dev1')}/m", b"x" * 300000, 1)
+    with contextlib.suppress(OSError):  # the broker may hang up in the midst of it
+        big.client.publish(f"rn/u/{device_user('dev1')}/m", b"x" * 300000, 1)
     shipped.proc.wait_log(f"Client {device_user('dev1')} disconnected|{device_user('dev1')}.*too large")
     assert code_of_publish(other, f"rn/u/{device_user('dev2')}/m") == 0
     bridge.wait_message(f"rn/u/{device_user('dev2')}/m")
