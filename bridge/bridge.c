@@ -482,6 +482,7 @@ static int open_fleet(struct bridge *bridge, struct rn_err *err)
                                        .default_interval_ms = s->live_default_interval_ms,
                                        .reconnect_ms = s->live_reconnect_ms,
                                        .backoff_max_ms = s->mqtt_backoff_max_ms,
+                                       .retry_ms = 300000,
                                        .storm_ms = 30000,
                                        .storm_percent = 10,
                                        .storm_min = s->live_storm_min,

@@ -216,6 +216,7 @@ static void adopt(struct live_device *dev, const struct live_status *status)
 static void heard(struct live_fleet *fleet, struct live_device *dev, int64_t now_ms)
 {
     dev->heard_ms = now_ms;
+    dev->put_off = false;
     if (dev->vanished && --fleet->missing < fleet->conf.storm_min)
         fleet->storm_until_ms = 0; // they are back
     dev->vanished = false;
@@ -321,6 +322,7 @@ void live_data(struct live_fleet *fleet, struct live_device *dev, uint64_t insta
 void live_hold(struct live_device *dev, int64_t until_ms)
 {
     dev->held_ms = at_least(dev->held_ms, until_ms);
+    dev->put_off = true;
 }
 
 // ---- time
@@ -344,7 +346,7 @@ static void judge_silence(struct live_fleet *fleet, struct live_device *dev, int
     int64_t seen = at_least(dev->heard_ms, fleet->sighted_ms);
     if (dev->state == LIVE_UNCONFIRMED)
         seen = at_least(seen, dev->since_ms);
-    int64_t from = at_least(seen, dev->held_ms);
+    int64_t from = at_least(seen, dev->held_ms + (dev->put_off ? fleet->conf.retry_ms : 0));
     if (now_ms - from > fleet->conf.missed * interval + slack) {
         vanish(fleet, dev, now_ms);
         if (storm(fleet, now_ms))
@@ -352,7 +354,7 @@ static void judge_silence(struct live_fleet *fleet, struct live_device *dev, int
         else
             become(fleet, dev, LIVE_OFFLINE, LIVE_SILENCE, now_ms);
     } else if (dev->state == LIVE_ONLINE && now_ms - seen > 2 * interval + slack) {
-        if (dev->held_ms > dev->heard_ms) {
+        if (dev->put_off) {
             become(fleet, dev, LIVE_BLIND, LIVE_BACKPRESSURE, now_ms);
             return;
         }

@@ -50,6 +50,7 @@ struct live_conf {
     int64_t default_interval_ms; // of a device that did not say
     int64_t reconnect_ms;       // devices come back within this after the broker's return, at least
     int64_t backoff_max_ms;     // and within the outage's length up to this
+    int64_t retry_ms;           // a device that was put off tries again within this
     int64_t storm_ms;           // window in which a storm gathers
     int64_t storm_percent;      // so many of the devices present vanish in it...
     int64_t storm_min;          // ...and at least so many
@@ -76,9 +77,10 @@ struct live_device {       // zeroed: never seen
     enum live_reason reason;
     enum live_state shown;
     bool retired;
-    bool vanished;                           // counted for the storm since it was last heard
-    uint8_t evidence;                        // of a second agent, within the window
-    uint64_t install, epoch, n, fingerprint; // of the shown agent
+    bool put_off;     // its last message could not be taken: it waits before the next
+    bool vanished;    // counted for the storm since it was last heard
+    uint8_t evidence; // of a second agent, within the window
+    uint64_t install, epoch, n, fingerprint;                // of the shown agent
     uint64_t other_install, other_fingerprint, other_epoch; // shown before it
     int64_t since_ms;                                       // of what is shown
     int64_t heard_ms;                                       // something live of the shown install
@@ -116,6 +118,7 @@ bool live_will(struct live_fleet *fleet, struct live_device *dev, const struct l
 bool live_stop(struct live_fleet *fleet, struct live_device *dev, const struct live_status *status,
                int64_t now_ms);
 void live_data(struct live_fleet *fleet, struct live_device *dev, uint64_t install, int64_t now_ms);
+// Its message could not be taken: it was told to send nothing until then, and will back off.
 void live_hold(struct live_device *dev, int64_t until_ms);
 void live_retire(struct live_fleet *fleet, struct live_device *dev, bool retired, int64_t now_ms);
 // Whenever time has passed, at least every second.

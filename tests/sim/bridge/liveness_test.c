@@ -29,6 +29,7 @@ static const struct live_conf conf = {.grace_ms = GRACE,
                                       .default_interval_ms = 60000,
                                       .reconnect_ms = 1000,
                                       .backoff_max_ms = 5000,
+                                      .retry_ms = 20000,
                                       .storm_ms = 30000,
                                       .storm_percent = 10,
                                       .storm_min = 5,
@@ -363,11 +364,14 @@ static void a_device_told_to_hold_is_blind_not_offline(void **state)
     birth(w, 0, 7, 1);
     alive(w, 4000);
     live_hold(&w->dev[0], w->now + 15000);
-    pass(w, 15000);
+    pass(w, 15000 + 19000); // it backs off beyond what it was told
     assert_int_equal(w->dev[0].shown, LIVE_BLIND);
     assert_int_equal(w->dev[0].reason, LIVE_BACKPRESSURE);
     data(w, 0, 7);
     expect_shown(w, 0, "online>blind>online>");
+    live_hold(&w->dev[0], w->now + 1000);
+    pass(w, 60000); // it never came back
+    expect_shown(w, 0, "online>blind>online>blind>offline>");
 }
 
 static void a_bridge_that_was_stopped_for_a_minute_blames_nobody(void **state)
