@@ -50,11 +50,16 @@ def body(schema=1, t0=None, values=(5, 7), n=1, enc=0, columns=None):
 
 
 class Device:
-    def __init__(self, world, broker, name="dev1", install=0x1234567890, prefix="rn"):
-        self.name, self.install, self.epoch, self.n = name, install, 1, 0
+    def __init__(self, world, broker, name="dev1", install=0x1234567890, prefix="rn", epoch=1,
+                 client_id=None, with_will=False):
+        self.name, self.install, self.epoch, self.n = name, install, epoch, 0
         self.shard = f"{zlib.crc32(name.encode()) & 0xFF:02x}"
         self.prefix = prefix
-        self.peer = world.peer(broker, f"{self.shard}/{name}-{install & 0xffff}")
+        self.client_id = client_id or f"{self.shard}/{name}-{install & 0xffff}"
+        will = None
+        if with_will:
+            will = (self.status_topic, canonical({1: 0, 2: install, 3: epoch, 4: 0}), 1, True)
+        self.peer = world.peer(broker, self.client_id, will=will)
         self.peer.subscribe(f"{prefix}/d/{self.shard}/{name}/a")
 
     def up(self, kind):
@@ -152,7 +157,7 @@ class Bridge:
         return rows
 
     def wait_state(self, dev, state, after=0, timeout=15):
-        return self.proc.wait_log(f"event=device_state device={dev} state={state} ", timeout, after)
+        return self.proc.wait_log(f"event=device_state device={dev} state={state}\\b", timeout, after)
 
 
 @pytest.fixture
@@ -571,6 +576,41 @@ def test_states_follow_the_device(world, broker, bridge):
     mark = bridge.proc.mark()
     device.status(presence=2)
     bridge.wait_state("dev1", "offline", mark)
+
+
+def test_a_killed_device_is_offline_after_the_grace(world, broker, bridge):
+    relay = world.relay(broker.port)
+    device = Device(world, relay.port, with_will=True)
+    device.birth()
+    bridge.wait_state("dev1", "online")
+    relay.cut()
+    bridge.wait_state("dev1", "offline reason=will")
+
+
+def test_a_silent_link_is_late_then_offline_and_ends_with_data(world, broker, bridge):
+    relay = world.relay(broker.port)
+    device = Device(world, relay.port)
+    device.birth()
+    device.status(interval_ms=500)
+    bridge.wait_state("dev1", "online")
+    relay.silent()
+    bridge.wait_state("dev1", "late")
+    bridge.wait_state("dev1", "offline reason=silence")
+    mark = bridge.proc.mark()
+    relay.pass_()
+    device.batch(1)
+    bridge.wait_state("dev1", "online", mark)
+
+
+def test_a_takeover_by_the_same_client_id_is_no_flap(world, broker, bridge):
+    first = Device(world, broker, client_id="same", with_will=True)
+    first.birth()
+    bridge.wait_state("dev1", "online")
+    for epoch in range(2, 6):
+        Device(world, broker, client_id="same", with_will=True, epoch=epoch).birth()
+    deadline = time.monotonic() + 1.5  # three times the grace
+    wait_until(lambda: time.monotonic() > deadline)
+    assert len(bridge.proc.lines("event=device_state")) == 1
 
 
 def test_a_stale_retained_online_is_unconfirmed_then_offline(world, broker):
