@@ -7,8 +7,8 @@
     "event" is an event, each number after "Exit status:" an exit code of some program, and every
     dotted name in code marks anywhere in it is an option key.
   - Every docs/....md that a source file mentions is there.
-  - docs/METRICS.md, docs/PROTOCOL.md and the README are only checked for links: other tests of
-    theirs read more.
+  - Every file in code marks in docs/ARCHITECTURE.md is there, and every name with an underscore is a
+    word of the code.
 
 Usage: docs.py [ROOT]; docs.py --self-test
 """
@@ -71,6 +71,10 @@ def first_cells(text):
     return cells
 
 
+def marked(text):
+    return re.findall(r"`([^`\n]+)`", without_blocks(text))
+
+
 def check_links(root):
     problems = []
     for name in tracked(root, ".md"):
@@ -96,6 +100,22 @@ def check_mentions(root):
         for page in re.findall(r"\b(?:docs/[\w./-]+\.md)", read(root, name)):
             if not os.path.exists(os.path.join(root, page)):
                 problems.append(f"{name} refers to {page}, which is not there")
+    return problems
+
+
+def check_names(root):
+    page = os.path.join(root, "docs/ARCHITECTURE.md")
+    if not os.path.exists(page):
+        return ["docs/ARCHITECTURE.md is missing"]
+    code = " ".join(read(root, name) for name in tracked(root, (".c", ".h")))
+    words = set(re.findall(r"\w+", code))
+    problems = []
+    for mark in marked(read(page)):
+        problems += [f"docs/ARCHITECTURE.md names the file {name}, which is not there"
+                     for name in re.findall(r"(?:\w+/)+\w+\.(?:[ch]|py)\b", mark)
+                     if not os.path.exists(os.path.join(root, name))]
+        problems += [f"docs/ARCHITECTURE.md names {name}, which is nowhere in the code"
+                     for name in re.findall(r"(?<![\w/.])[a-z]+_\w+(?![\w/]|\.\w)", mark) if name not in words]
     return problems
 
 
@@ -165,10 +185,6 @@ def events_of_code(root, problems):
         if name.startswith(PROGRAMS) or (name.startswith("lib/") and name != "lib/sys/log.c"):
             found |= events_of_text(read(root, name), name, problems)
     return found
-
-
-def marked(text):
-    return re.findall(r"`([^`\n]+)`", without_blocks(text))
 
 
 def check_events(root, page):
@@ -241,7 +257,7 @@ def check_exits(root, page):
 
 
 def check(root):
-    problems = check_links(root) + check_mentions(root) + check_routes(root)
+    problems = check_links(root) + check_mentions(root) + check_names(root) + check_routes(root)
     page = os.path.join(root, "docs/OPERATIONS.md")
     if not os.path.exists(page):
         return problems + ["docs/OPERATIONS.md is missing"]
@@ -252,6 +268,7 @@ def check(root):
 # ---- self test ----------------------------------------------------------------------------------
 GOOD = {
     "README.md": "# R\n[o](docs/OPERATIONS.md#log-events) [web](https://example.org)\n",
+    "docs/ARCHITECTURE.md": "`agent/a.c`: `rn_log`, `agent/collect/*.c`\n",
     "docs/API.md": "### GET /a\n\n### GET /a/{x}/b\n\n### PUT /a/{x}/b\n",
     "docs/OPERATIONS.md": "# Agent\n\nExit status: 0 done; 3 the\nconfiguration.\n\n"
                           "# Log events\n\n| event | |\n|---|---|\n| `went`, `came` | x |\n\n"
@@ -268,6 +285,8 @@ GOOD = {
 BAD = [  # file, what is put in place of what, a word of the complaint
     ("README.md", "OPERATIONS", "NOTHING", "leads nowhere"),
     ("README.md", "#log-events", "#nothing", "no heading"),
+    ("docs/ARCHITECTURE.md", "agent/a.c", "agent/b.c", "which is not there"),
+    ("docs/ARCHITECTURE.md", "rn_log", "rn_wood", "nowhere in the code"),
     ("docs/API.md", "GET /a\n", "GET /z\n", "lacks GET /a"),
     ("docs/API.md", "PUT", "DELETE", "no route"),
     ("docs/OPERATIONS.md", "`came`", "`fell`", "lacks the event came"),
