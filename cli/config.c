@@ -118,6 +118,15 @@ static int put_config(struct session *session, const struct settings *settings, 
 }
 
 // ---- the verbs --------------------------------------------------------------------------------
+// ": words", made harmless; nothing for "".
+static void put_clause(const char *words)
+{
+    if (!words[0])
+        return;
+    fputs(": ", stdout);
+    session_put_text(words);
+}
+
 static void print_report(const struct rn_json *report)
 {
     if (!report || rn_json_type(report) != RN_JSON_OBJECT) {
@@ -126,11 +135,13 @@ static void print_report(const struct rn_json *report)
     }
     const char *path = rn_json_text_or(rn_json_get(report, "path"), "");
     const char *reason = rn_json_text_or(rn_json_get(report, "reason"), "");
-    printf("# the device runs revision %lld; revision %lld is %s%s%s%s%s\n",
+    printf("# the device runs revision %lld; revision %lld is %s",
            (long long)rn_json_int(rn_json_get(report, "running"), 0),
            (long long)rn_json_int(rn_json_get(report, "offered"), 0),
-           rn_json_text_or(rn_json_get(report, "state"), "?"), path[0] ? ": " : "", path,
-           reason[0] ? ": " : "", reason);
+           rn_json_text_or(rn_json_get(report, "state"), "?"));
+    put_clause(path);
+    put_clause(reason);
+    putchar('\n');
 }
 
 static int verb_get(struct session *session, const char *comment, struct rn_err *err)

@@ -44,10 +44,11 @@ static void print_row(const struct session *session, const struct rn_json *devic
     const char *reason = text_of(device, "reason");
     snprintf(state, sizeof state, "%s%s%s%s", text_of(device, "state"), reason[0] ? " (" : "",
              reason, reason[0] ? ")" : "");
-    printf("%-32s %s%-24s%s %8s %12lld %10lld  %s\n", text_of(device, "device"),
+    printf("%-32s %s%-24s%s %8s %12lld %10lld  ", text_of(device, "device"),
            colour_of(session, text_of(device, "state")), state, end_of(session), age,
-           number_of(device, "stored"), number_of(rn_json_get(device, "ledger"), "pending"),
-           text_of(device, "version"));
+           number_of(device, "stored"), number_of(rn_json_get(device, "ledger"), "pending"));
+    session_put_text(text_of(device, "version"));
+    putchar('\n');
 }
 
 // The answer as it came: what --json prints.
@@ -110,32 +111,21 @@ const struct cli_command cli_devices = {
 static bool print_field(void *arg, const char *key, const struct rn_json *value)
 {
     (void)arg;
-    switch (rn_json_type(value)) {
-    case RN_JSON_TEXT:
-        printf("    %s = \"%s\"\n", key, rn_json_text(value));
-        break;
-    case RN_JSON_INT:
-        printf("    %s = %lld\n", key, (long long)rn_json_int(value, 0));
-        break;
-    case RN_JSON_DOUBLE:
-        printf("    %s = %.15g\n", key, rn_json_double(value, 0.0));
-        break;
-    case RN_JSON_BOOL:
-        printf("    %s = %s\n", key, rn_json_bool(value, false) ? "true" : "false");
-        break;
-    case RN_JSON_NONE:
-    case RN_JSON_NULL:
-    case RN_JSON_ARRAY:
-    case RN_JSON_OBJECT:
-        break;
-    }
+    fputs("    ", stdout);
+    session_put_text(key);
+    fputs(" = ", stdout);
+    session_put_value(value);
+    putchar('\n');
     return true;
 }
 
 static bool print_tag(void *arg, const char *key, const struct rn_json *value)
 {
     (void)arg;
-    printf(" %s=%s", key, rn_json_text_or(value, ""));
+    putchar(' ');
+    session_put_text(key);
+    putchar('=');
+    session_put_text(rn_json_text_or(value, ""));
     return true;
 }
 
@@ -143,7 +133,8 @@ static void print_last(const struct rn_json *points)
 {
     for (size_t i = 0; i < rn_json_len(points); i++) {
         const struct rn_json *point = rn_json_at(points, i);
-        printf("  %s", text_of(point, "measurement"));
+        fputs("  ", stdout);
+        session_put_text(text_of(point, "measurement"));
         rn_json_each(rn_json_get(point, "tags"), print_tag, NULL);
         putchar('\n');
         rn_json_each(rn_json_get(point, "fields"), print_field, NULL);
@@ -159,8 +150,12 @@ static void print_device(const struct session *session, const struct rn_json *de
            text_of(device, "state"), end_of(session));
     printf("%s%s%s for %s\n", reason[0] ? " (" : "", reason, reason[0] ? ")" : "",
            session_age(age, rn_clock_utc_ms() - rn_json_int(rn_json_get(device, "since_ms"), 0)));
-    printf("  version %s, install %s, epoch %lld, said \"%s\"\n", text_of(device, "version"),
-           text_of(device, "install"), number_of(device, "epoch"), text_of(device, "said"));
+    fputs("  version ", stdout);
+    session_put_text(text_of(device, "version"));
+    printf(", install %s, epoch %lld, said \"", text_of(device, "install"),
+           number_of(device, "epoch"));
+    session_put_text(text_of(device, "said"));
+    fputs("\"\n", stdout);
     printf(
         "  samples: stored here %lld; of the device: produced %lld, delivered %lld, pending %lld,"
         " evicted %lld, refused %lld, lost %lld\n",

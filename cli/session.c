@@ -35,6 +35,49 @@ int session_fail(const struct session *session, const struct rn_err *err)
     return CLI_FAILED;
 }
 
+// Length of the control character at text: 0 if there is none (C0, DEL, and C1 as UTF-8).
+static size_t control_len(const char *text)
+{
+    unsigned char first = (unsigned char)text[0], second = (unsigned char)text[1];
+    if (first < 0x20 || first == 0x7f)
+        return 1;
+    return first == 0xc2 && second >= 0x80 && second < 0xa0 ? 2 : 0;
+}
+
+void session_put_text(const char *text)
+{
+    while (*text) {
+        size_t len = control_len(text);
+        putchar(len ? '?' : *text);
+        text += len ? len : 1;
+    }
+}
+
+void session_put_value(const struct rn_json *value)
+{
+    switch (rn_json_type(value)) {
+    case RN_JSON_TEXT:
+        putchar('"');
+        session_put_text(rn_json_text(value));
+        putchar('"');
+        break;
+    case RN_JSON_INT:
+        printf("%lld", (long long)rn_json_int(value, 0));
+        break;
+    case RN_JSON_DOUBLE:
+        printf("%.15g", rn_json_double(value, 0.0));
+        break;
+    case RN_JSON_BOOL:
+        fputs(rn_json_bool(value, false) ? "true" : "false", stdout);
+        break;
+    case RN_JSON_NONE:
+    case RN_JSON_NULL:
+    case RN_JSON_ARRAY:
+    case RN_JSON_OBJECT:
+        break;
+    }
+}
+
 const char *session_age(char text[32], int64_t ms)
 {
     static const struct {

@@ -44,6 +44,12 @@ void session_end(struct session *session);
 // Says "runnel NAME: words" and returns the exit code for it.
 int session_fail(const struct session *session, const struct rn_err *err);
 
+// Prints text that came from a device: control characters become '?', so that no device can write
+// escape sequences to the operator's terminal.
+void session_put_text(const char *text);
+// The same for any scalar of a field: texts, integers, numbers, booleans.
+void session_put_value(const struct rn_json *value);
+
 // "3 s", "12 min", "5 h", "9 d" into text, which is returned.
 const char *session_age(char text[32], int64_t ms);
 

@@ -8,41 +8,36 @@ struct printer {
     bool json;
 };
 
-static bool print_pair(void *arg, const char *key, const struct rn_json *value)
+static bool print_tag(void *arg, const char *key, const struct rn_json *value)
 {
-    const char *separator = arg;
-    switch (rn_json_type(value)) {
-    case RN_JSON_TEXT:
-        printf("%s%s=%s", separator, key, rn_json_text(value));
-        break;
-    case RN_JSON_INT:
-        printf("%s%s=%lld", separator, key, (long long)rn_json_int(value, 0));
-        break;
-    case RN_JSON_DOUBLE:
-        printf("%s%s=%.15g", separator, key, rn_json_double(value, 0.0));
-        break;
-    case RN_JSON_BOOL:
-        printf("%s%s=%s", separator, key, rn_json_bool(value, false) ? "true" : "false");
-        break;
-    case RN_JSON_NONE:
-    case RN_JSON_NULL:
-    case RN_JSON_ARRAY:
-    case RN_JSON_OBJECT:
-        break;
-    }
+    (void)arg;
+    putchar(',');
+    session_put_text(key);
+    putchar('=');
+    session_put_text(rn_json_text_or(value, ""));
+    return true;
+}
+
+static bool print_field(void *arg, const char *key, const struct rn_json *value)
+{
+    (void)arg;
+    putchar(' ');
+    session_put_text(key);
+    putchar('=');
+    session_put_value(value);
     return true;
 }
 
 static void print_point(const struct rn_json *point)
 {
-    static char comma[] = ",", space[] = " ";
     int64_t time_ns = rn_json_int(rn_json_get(point, "time_ns"), 0);
-    printf("%lld.%03lld %s %s", (long long)(time_ns / 1000000000),
-           (long long)(time_ns / 1000000 % 1000),
-           rn_json_text_or(rn_json_get(point, "device"), "-"),
-           rn_json_text_or(rn_json_get(point, "measurement"), "?"));
-    rn_json_each(rn_json_get(point, "tags"), print_pair, comma);
-    rn_json_each(rn_json_get(point, "fields"), print_pair, space);
+    printf("%lld.%03lld ", (long long)(time_ns / 1000000000),
+           (long long)(time_ns / 1000000 % 1000));
+    session_put_text(rn_json_text_or(rn_json_get(point, "device"), "-"));
+    putchar(' ');
+    session_put_text(rn_json_text_or(rn_json_get(point, "measurement"), "?"));
+    rn_json_each(rn_json_get(point, "tags"), print_tag, NULL);
+    rn_json_each(rn_json_get(point, "fields"), print_field, NULL);
     putchar('\n');
 }
 

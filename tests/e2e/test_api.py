@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from runnel_test import bin_path, wait_until
+from runnel_test.broker import shard
 from spine import Spine
 
 
@@ -193,6 +194,17 @@ def test_devices_and_device_print_for_people_and_machines(spine):
     assert "temperature" in page and "produced" in page
     missing = runnel(spine, "device", "nobody", check=False)
     assert missing.returncode == 1 and "nobody" in missing.stderr
+
+
+def test_no_device_writes_escape_sequences_to_the_terminal(spine):
+    evil = spine.world.peer(spine.broker, "Evil")
+    evil.publish_cbor(f"rn/s/{shard('evil')}/evil", {1: 1, 2: 7, 3: 1, 4: 1, 12: "\x1b]0;owned\x07",
+                                                     13: "\u009b31m and \x1b[2J"}, retain=True)
+    wait_until(lambda: spine.device("evil"), 10, "the device is known")
+    for command in (["devices"], ["device", "evil"]):
+        shown = runnel(spine, *command).stdout
+        assert "evil" in shown and "owned" in shown
+        assert not set(shown) & {"\x1b", "\x07", "\u009b"}
 
 
 def test_tail_prints_points_until_it_is_ended(spine):
