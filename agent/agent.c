@@ -1,10 +1,10 @@
 // See agent.h. The composition root: it wires and decides nothing that a core decides.
 #include "agent/agent.h"
 
+#include "agent/collect/self.h"
 #include "agent/downlink.h"
 #include "agent/fingerprint.h"
 #include "agent/sampler.h"
-#include "agent/self.h"
 #include "agent/store.h"
 #include "agent/uplink_io.h"
 #include <runnel/clock.h>
@@ -579,7 +579,13 @@ static void read_self(void *arg, struct self_stats *out)
     const struct store_state *s = store_state(agent->store);
     out->rows = s->rows;
     out->bytes_written = s->bytes_written;
-    out->ledger = s->ledger;
+    out->produced = s->ledger.produced;
+    out->pending = s->ledger.pending;
+    out->delivered = s->ledger.delivered;
+    out->evicted = s->ledger.evicted;
+    out->thinned = s->ledger.thinned;
+    out->refused = s->ledger.refused;
+    out->lost = s->ledger.lost;
 }
 
 static void bind_self(struct agent *agent, struct config *config)

@@ -3,7 +3,6 @@
 
 #include "agent/remote_io.h"
 #include "agent/sampler.h"
-#include "agent/self.h"
 #include "agent/store.h"
 #include <runnel/clock.h>
 #include <runnel/text.h>
@@ -15,17 +14,6 @@
 #include <time.h>
 
 enum { PRINT_MAX = 1 << 20 };
-
-const struct rn_collector *const *command_collectors(size_t *count)
-{
-    static const struct rn_collector *all[CONFIG_COLLECT_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < collect_table_count && n < CONFIG_COLLECT_MAX - 1; i++)
-        all[n++] = collect_table[i];
-    all[n++] = &self_collector;
-    *count = n;
-    return all;
-}
 
 int command_config(const struct command_args *args, const struct rn_collector *const *table,
                    size_t count, struct config **out, struct rn_err *err)
@@ -154,12 +142,10 @@ static void add_remote(struct config **config)
 
 int command_check(const struct command_args *args)
 {
-    size_t count;
     struct config *config;
     struct rn_err err;
     struct rn_buf out;
-    const struct rn_collector *const *table = command_collectors(&count);
-    if (command_config(args, table, count, &config, &err) < 0)
+    if (command_config(args, collect_table, collect_table_count, &config, &err) < 0)
         return command_config_failed(&err);
     add_remote(&config);
     rn_buf_init(&out, PRINT_MAX);
@@ -239,15 +225,13 @@ static int collect_twice(struct config *config, struct printer *p, struct rn_err
 
 int command_collect(const struct command_args *args)
 {
-    size_t count;
     struct config *config;
     struct rn_err err;
-    const struct rn_collector *const *table = command_collectors(&count);
     if (!args->once) {
         fprintf(stderr, "runnel-agent: collect: expected --once\n");
         return COMMAND_USAGE;
     }
-    if (command_config(args, table, count, &config, &err) < 0)
+    if (command_config(args, collect_table, collect_table_count, &config, &err) < 0)
         return command_config_failed(&err);
     config->settings.step_ms = config->settings.batch_interval_ms = 1000;
     for (size_t i = 0; i < config->ncollectors; i++)
@@ -279,13 +263,11 @@ static void print_remote(const struct config *config)
 
 int command_status(const struct command_args *args)
 {
-    size_t count;
     struct config *config;
     struct rn_err err;
     struct store_state s;
     bool running;
-    const struct rn_collector *const *table = command_collectors(&count);
-    if (command_config(args, table, count, &config, &err) < 0)
+    if (command_config(args, collect_table, collect_table_count, &config, &err) < 0)
         return command_config_failed(&err);
     int rc = store_inspect(config->settings.data, &s, &running, &err);
     if (rc < 0)

@@ -39,8 +39,6 @@ struct command_args {
 RN_MUST_CHECK int command_config(const struct command_args *args,
                                  const struct rn_collector *const *table, size_t count,
                                  struct config **out, struct rn_err *err);
-// The machine's collectors and the agent's own, NULL-terminated; count in *count.
-const struct rn_collector *const *command_collectors(size_t *count);
 int command_config_failed(const struct rn_err *err); // says so; returns COMMAND_CONFIG
 
 int command_run(const struct command_args *args);

@@ -338,7 +338,8 @@ int command_run(const struct command_args *args)
     struct command_args own = *args;
     own.devices = 0;
     struct runner r = {.args = &own};
-    r.table = command_collectors(&r.ntable);
+    r.table = collect_table;
+    r.ntable = collect_table_count;
     return run(&r);
 }
 

@@ -13,10 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_FILE        "/etc/runnel/agent.yaml"
-#define CONFIG_FOLDER      "/etc/runnel/agent.d"
-#define CONFIG_SETS_MAX    64
-#define CONFIG_COLLECT_MAX 64
+#define CONFIG_FILE     "/etc/runnel/agent.yaml"
+#define CONFIG_FOLDER   "/etc/runnel/agent.d"
+#define CONFIG_SETS_MAX 64
 
 struct agent_settings {
     char device[64];

@@ -44,13 +44,11 @@ static int usage(FILE *to, int status)
 
 static int help(void)
 {
-    size_t count;
     struct config *config;
     struct rn_err err;
     struct rn_buf out;
-    const struct rn_collector *const *table = command_collectors(&count);
     usage(stdout, 0);
-    if (config_new(&config, table, count, false, &err) < 0)
+    if (config_new(&config, collect_table, collect_table_count, false, &err) < 0)
         return command_config_failed(&err);
     rn_buf_init(&out, 1 << 20);
     config_help(config, &out);

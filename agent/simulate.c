@@ -121,7 +121,7 @@ static int sim_sample(void *state, const void *conf, const struct collect_env *e
 
 const struct rn_collector simulate_collector = {
     .name = "sim",
-    .help = "synthetic values, for demonstrations and tests",
+    .help = "Synthetic values, for demonstrations and tests.",
     .state_size = sizeof(struct sim_state),
     .conf_size = sizeof(struct sim_conf),
     .opts = options,

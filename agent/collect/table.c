@@ -6,12 +6,14 @@
 #include "agent/collect/mem.h"
 #include "agent/collect/net.h"
 #include "agent/collect/processes.h"
+#include "agent/collect/self.h"
 #include "agent/collect/swap.h"
 #include "agent/collect/system.h"
 #include "agent/collect/temp.h"
 
 const struct rn_collector *const collect_table[] = {
-    &collect_cpu, &collect_mem,    &collect_swap,      &collect_disk,   &collect_diskio,
-    &collect_net, &collect_system, &collect_processes, &collect_kernel, &collect_temp,
+    &collect_cpu,    &collect_mem,  &collect_swap,   &collect_disk,
+    &collect_diskio, &collect_net,  &collect_system, &collect_processes,
+    &collect_kernel, &collect_temp, &self_collector,
 };
 const size_t collect_table_count = sizeof collect_table / sizeof collect_table[0];

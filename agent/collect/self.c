@@ -1,5 +1,5 @@
 // See self.h.
-#include "agent/self.h"
+#include "agent/collect/self.h"
 
 #include "agent/collect/parse.h"
 #include "agent/collect/point.h"
@@ -94,7 +94,6 @@ static uint64_t cpu_ms(void)
 
 static void emit(struct point *p, const struct self_stats *s)
 {
-    const struct rn_ledger *l = &s->ledger;
     const uint64_t values[F_COUNT] = {
         [F_CPU] = cpu_ms(),
         [F_ROWS] = s->rows,
@@ -108,13 +107,13 @@ static void emit(struct point *p, const struct self_stats *s)
         [F_MISSED] = s->ticks_missed,
         [F_VALUES_REFUSED] = s->values_refused,
         [F_COLLECT_ERRORS] = s->collect_errors,
-        [F_PRODUCED] = l->produced,
-        [F_PENDING] = l->pending,
-        [F_DELIVERED] = l->delivered,
-        [F_EVICTED] = l->evicted,
-        [F_THINNED] = l->thinned,
-        [F_REFUSED] = l->refused,
-        [F_LOST] = l->lost,
+        [F_PRODUCED] = s->produced,
+        [F_PENDING] = s->pending,
+        [F_DELIVERED] = s->delivered,
+        [F_EVICTED] = s->evicted,
+        [F_THINNED] = s->thinned,
+        [F_REFUSED] = s->refused,
+        [F_LOST] = s->lost,
     };
     for (int i = F_CPU; i < F_COUNT; i++)
         point_uint(p, &fields[i], values[i]);
@@ -143,8 +142,8 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
 }
 
 const struct rn_collector self_collector = {
-    .name = "agent",
-    .help = "the agent itself: memory, CPU, traffic, buffer, where its samples went",
+    .name = "runnel_agent",
+    .help = "The agent itself: memory, CPU, traffic, buffer, and where its samples went.",
     .conf_size = sizeof(struct self_conf),
     .fields = fields,
     .nfields = F_COUNT,
