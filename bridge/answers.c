@@ -129,7 +129,7 @@ static uint64_t visit_rows(struct answers *answers, uint32_t which, uint64_t fro
                     "after=%llu err=%s", (unsigned long long)from, RN_Q(err.text));
         return from;
     }
-    return n == ROWS_A_STEP ? answers->last : upto;
+    return n ? answers->last : upto;
 }
 
 // Which rows are above the cursor cannot be read: nothing is taken as durable.

@@ -275,8 +275,13 @@ int segment_seal(struct segment *segment, const struct log_saver *saver, struct 
 
 // ---- reading ------------------------------------------------------------------------------------
 
-int segment_heads(struct segment *segment, uint64_t after, uint64_t upto, uint32_t max, void *arg,
-                  int (*row)(void *arg, const struct log_head_row *row), struct rn_err *err)
+// A page that cannot be read takes its rows with it, not those behind: after a damaged place the
+// reading goes on at growing distances. What is left out shows in the positions.
+#define LEAP_MAX (1u << 20)
+
+static int heads_from(struct segment *segment, uint64_t after, uint64_t upto, uint32_t max,
+                      void *arg, int (*row)(void *arg, const struct log_head_row *row),
+                      struct rn_err *err)
 {
     struct rn_stmt *stmt = statement(segment, HEADS, err);
     if (!stmt)
@@ -299,7 +304,16 @@ int segment_heads(struct segment *segment, uint64_t after, uint64_t upto, uint32
             break;
     }
     rn_stmt_reset(stmt);
-    return rc < 0 ? rc : n;
+    return rc < 0 && !(rc == RN_ECORRUPT && n) ? rc : n;
+}
+
+int segment_heads(struct segment *segment, uint64_t after, uint64_t upto, uint32_t max, void *arg,
+                  int (*row)(void *arg, const struct log_head_row *row), struct rn_err *err)
+{
+    int n = heads_from(segment, after, upto, max, arg, row, err);
+    for (uint64_t leap = 1; n == RN_ECORRUPT && leap <= LEAP_MAX; leap *= 2)
+        n = heads_from(segment, after + leap, upto, max, arg, row, err);
+    return n;
 }
 
 int segment_saved(struct segment *segment, void *arg,
@@ -319,10 +333,10 @@ int segment_saved(struct segment *segment, void *arg,
     return rc < 0 ? rc : RN_OK;
 }
 
-int segment_rows(struct segment *segment, uint64_t after, const char *dev, int64_t from_ms,
-                 int64_t to_ms, uint32_t max, void *arg,
-                 int (*row)(void *arg, uint64_t position, const struct log_row *row),
-                 struct rn_err *err)
+static int rows_from(struct segment *segment, uint64_t after, const char *dev, int64_t from_ms,
+                     int64_t to_ms, uint32_t max, void *arg,
+                     int (*row)(void *arg, uint64_t position, const struct log_row *row),
+                     struct rn_err *err)
 {
     struct rn_stmt *stmt = statement(segment, dev ? DEVICE_ROWS : ROWS, err);
     if (!stmt)
@@ -350,5 +364,16 @@ int segment_rows(struct segment *segment, uint64_t after, const char *dev, int64
             break;
     }
     rn_stmt_reset(stmt);
-    return rc < 0 ? rc : n;
+    return rc < 0 && !(rc == RN_ECORRUPT && n) ? rc : n;
+}
+
+int segment_rows(struct segment *segment, uint64_t after, const char *dev, int64_t from_ms,
+                 int64_t to_ms, uint32_t max, void *arg,
+                 int (*row)(void *arg, uint64_t position, const struct log_row *row),
+                 struct rn_err *err)
+{
+    int n = rows_from(segment, after, dev, from_ms, to_ms, max, arg, row, err);
+    for (uint64_t leap = 1; n == RN_ECORRUPT && leap <= LEAP_MAX; leap *= 2)
+        n = rows_from(segment, after + leap, dev, from_ms, to_ms, max, arg, row, err);
+    return n;
 }

@@ -294,6 +294,70 @@ static void a_damaged_newest_segment_is_put_aside_and_positions_go_on(void **sta
     }
 }
 
+struct seen {
+    uint64_t saved, rows, last;
+};
+
+static int see_saved(void *arg, const char *dev, struct rn_span state)
+{
+    struct seen *seen = arg;
+    assert_string_equal(dev, "dev");
+    assert_int_equal(state.len, 8);
+    memcpy(&seen->saved, state.data, 8);
+    return RN_OK;
+}
+
+static int see_row(void *arg, const struct log_head_row *row)
+{
+    struct seen *seen = arg;
+    assert_true(row->position > seen->last);
+    seen->last = row->position;
+    seen->rows++;
+    return RN_OK;
+}
+
+static void see_head(void *arg, const struct log_head_row *row)
+{
+    assert_int_equal(see_row(arg, row), RN_OK);
+}
+
+// Gaps are allowed where rows were destroyed; order and content are not to suffer.
+static void a_damaged_page_of_an_old_segment_costs_its_rows_only(void **state)
+{
+    struct bench *b = *state;
+    struct log *log = open_log(b);
+    struct log_reader *reader;
+    struct log_run *runs[100];
+    struct rn_err err;
+    struct seen heads = {0};
+    uint64_t after = 0, rows = 0;
+    int n;
+    char name[64], junk[2049];
+    memset(junk, 0xff, sizeof junk - 1);
+    junk[sizeof junk - 1] = 0;
+    fill(b, log, 1, 3000, 10);
+    snprintf(name, sizeof name, "%019llu.db", 1ull);
+    damage(b, name, 5 * 4096, junk, -1);
+    assert_int_equal(log_reader_open(&reader, b->folder, 1 << 20, &err), RN_OK);
+    while ((n = log_read(reader, after, 100, 1 << 20, runs, &err)) > 0)
+        for (int i = 0; i < n; i++) {
+            assert_true(runs[i]->run.position > after);
+            assert_int_equal(runs[i]->run.seq, runs[i]->run.position);
+            after = runs[i]->run.position;
+            rows++;
+            log_run_free(runs[i]);
+        }
+    assert_int_equal(n, 0);
+    assert_int_equal(after, 3000);
+    assert_in_range(rows, 2500, 2999);
+    while (log_heads(log, heads.last, 3000, 64, &heads, see_head, &err) > 0)
+        ;
+    assert_int_equal(heads.last, 3000);
+    assert_in_range(heads.rows, 2500, 2999);
+    log_reader_close(reader);
+    log_close(log);
+}
+
 static void a_full_budget_refuses_until_cursors_have_moved(void **state)
 {
     struct bench *b = *state;
@@ -340,33 +404,6 @@ static void retention_keeps_what_a_cursor_needs_and_what_history_allows(void **s
     log_run_free(run);
     log_reader_close(reader);
     log_close(log);
-}
-
-struct seen {
-    uint64_t saved, rows, last;
-};
-
-static int see_saved(void *arg, const char *dev, struct rn_span state)
-{
-    struct seen *seen = arg;
-    assert_string_equal(dev, "dev");
-    assert_int_equal(state.len, 8);
-    memcpy(&seen->saved, state.data, 8);
-    return RN_OK;
-}
-
-static int see_row(void *arg, const struct log_head_row *row)
-{
-    struct seen *seen = arg;
-    assert_true(row->position > seen->last);
-    seen->last = row->position;
-    seen->rows++;
-    return RN_OK;
-}
-
-static void see_head(void *arg, const struct log_head_row *row)
-{
-    assert_int_equal(see_row(arg, row), RN_OK);
 }
 
 struct saver {
@@ -445,6 +482,7 @@ int main(void)
         TEST(what_is_not_committed_is_not_seen_and_can_be_taken_back),
         TEST(a_writer_killed_at_any_moment_loses_nothing_committed),
         TEST(a_damaged_newest_segment_is_put_aside_and_positions_go_on),
+        TEST(a_damaged_page_of_an_old_segment_costs_its_rows_only),
         TEST(a_full_budget_refuses_until_cursors_have_moved),
         TEST(retention_keeps_what_a_cursor_needs_and_what_history_allows),
         TEST(replay_gives_the_saved_state_and_the_rows_after_it),
