@@ -41,16 +41,29 @@ static void print_point(const struct rn_json *point)
     putchar('\n');
 }
 
-static bool print_line(void *arg, const char *text)
+static void print_words(const char *text)
 {
-    const struct printer *printer = arg;
     struct rn_json *point = NULL;
     struct rn_err err;
-    if (printer->json || rn_json_parse(&point, rn_span_text(text), 1u << 20, &err) < 0)
-        printf("%s\n", text);
+    struct rn_buf line;
+    rn_buf_init(&line, 1u << 20);
+    rn_buf_text(&line, text);
+    api_disarm(line.data, line.len);
+    if (rn_json_parse(&point, rn_buf_span(&line), 1u << 20, &err) < 0)
+        printf("%s\n", rn_buf_cstr(&line));
     else
         print_point(point);
     rn_json_free(point);
+    rn_buf_release(&line);
+}
+
+static bool print_line(void *arg, const char *text)
+{
+    const struct printer *printer = arg;
+    if (printer->json)
+        printf("%s\n", text);
+    else
+        print_words(text);
     return fflush(stdout) == 0; // the reader went away
 }
 
