@@ -50,11 +50,14 @@ const struct rn_opt config_rows[] = {
     {.key = "mqtt.username", .type = RN_OPT_TEXT, TEXT(mqtt_username),
      .help = "empty: <shard>/<device>"},
     {.key = "mqtt.password", .type = RN_OPT_SECRET, TEXT(mqtt_password), .help = "password"},
-    {.key = "mqtt.ca_file", .type = RN_OPT_TEXT, TEXT(mqtt_ca_file), .flags = RN_OPT_PATH,
+    {.key = "mqtt.ca_file", .type = RN_OPT_TEXT, TEXT(mqtt_ca_file),
+     .flags = RN_OPT_PATH | RN_OPT_REMOTE,
      .help = "certificates that may sign the broker's (PEM)"},
-    {.key = "mqtt.cert_file", .type = RN_OPT_TEXT, TEXT(mqtt_cert_file), .flags = RN_OPT_PATH,
+    {.key = "mqtt.cert_file", .type = RN_OPT_TEXT, TEXT(mqtt_cert_file),
+     .flags = RN_OPT_PATH | RN_OPT_REMOTE,
      .help = "certificate of this device (PEM)"},
-    {.key = "mqtt.key_file", .type = RN_OPT_TEXT, TEXT(mqtt_key_file), .flags = RN_OPT_PATH,
+    {.key = "mqtt.key_file", .type = RN_OPT_TEXT, TEXT(mqtt_key_file),
+     .flags = RN_OPT_PATH | RN_OPT_REMOTE,
      .help = "private key of this device (PEM)"},
     {.key = "mqtt.insecure", .type = RN_OPT_BOOL, AT(mqtt_insecure), 0, .def = "false",
      .help = "do not check the broker's name: for tests"},
@@ -88,11 +91,14 @@ const struct rn_opt config_rows[] = {
      .help = "a birth that no bridge answers is repeated after this time, then ever more slowly"},
     {.key = "uplink.window", .type = RN_OPT_INT, AT(uplink_window), .min = 1, .max = 16,
      .def = "16", .flags = RN_OPT_REMOTE, .help = "most batches that wait for an answer"},
-    {.key = "procfs", .type = RN_OPT_TEXT, TEXT(procfs), .def = "/proc", .flags = RN_OPT_PATH,
+    {.key = "procfs", .type = RN_OPT_TEXT, TEXT(procfs), .def = "/proc",
+     .flags = RN_OPT_PATH | RN_OPT_REMOTE,
      .help = "where the kernel's /proc is"},
-    {.key = "sysfs", .type = RN_OPT_TEXT, TEXT(sysfs), .def = "/sys", .flags = RN_OPT_PATH,
+    {.key = "sysfs", .type = RN_OPT_TEXT, TEXT(sysfs), .def = "/sys",
+     .flags = RN_OPT_PATH | RN_OPT_REMOTE,
      .help = "where the kernel's /sys is"},
-    {.key = "rootfs", .type = RN_OPT_TEXT, TEXT(rootfs), .flags = RN_OPT_PATH,
+    {.key = "rootfs", .type = RN_OPT_TEXT, TEXT(rootfs),
+     .flags = RN_OPT_PATH | RN_OPT_REMOTE,
      .help = "prefix of mount points, for an agent in a container"},
     {.key = "config_key_file", .type = RN_OPT_TEXT, TEXT(config_key_file), .flags = RN_OPT_PATH,
      .help = "public key that remote configurations must be signed with"},
@@ -356,6 +362,13 @@ void config_print(const struct config *config, bool origins, struct rn_buf *out)
     }
 }
 
+static const char *remote_words(const struct rn_opt *row)
+{
+    if (!(row->flags & RN_OPT_REMOTE))
+        return "";
+    return row->flags & RN_OPT_PATH ? " (remote with config.allow_paths)" : " (remote)";
+}
+
 void config_help(const struct config *config, struct rn_buf *out)
 {
     for (size_t i = 0; i < config->conf.nsections; i++) {
@@ -363,6 +376,6 @@ void config_help(const struct config *config, struct rn_buf *out)
         for (size_t r = 0; r < s->count; r++)
             rn_buf_printf(out, "  %s%s [%s]\n      %s%s\n", s->prefix, s->rows[r].key,
                           s->rows[r].def ? s->rows[r].def : "", s->rows[r].help,
-                          s->rows[r].flags & RN_OPT_REMOTE ? " (remote)" : "");
+                          remote_words(&s->rows[r]));
     }
 }

@@ -343,9 +343,13 @@ static void paths_are_local_matters_unless_the_local_file_says_otherwise(void **
     struct device *dev = *state;
     start_with(dev, "config.allow_paths=true");
     set_connected(dev, true);
-    // Still not remote-settable: a path that is not marked so at all.
-    offer(dev, &(struct doc){.revision = 1, .key = "sysfs", .value = "/x"});
-    assert_string_equal(dev->path, "sysfs");
+    // The folder of the data and the key are nobody else's matter at all.
+    offer(dev, &(struct doc){.revision = 1, .key = "data", .value = "/x"});
+    assert_string_equal(dev->path, "data");
+    offer(dev, &(struct doc){.revision = 2, .key = "config_key_file", .value = "/x"});
+    assert_string_equal(dev->path, "config_key_file");
+    offer(dev, &(struct doc){.revision = 3, .key = "sysfs", .value = "/x"});
+    assert_int_equal(dev->report.state, RN_CONFIG_PROBATION);
 }
 
 static void a_flood_of_documents_is_cut_off(void **state)
