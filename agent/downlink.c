@@ -12,7 +12,7 @@ int downlink_init(struct downlink *down, const char *prefix, const char *device,
         rn_topic_write(down->topic_config, prefix, RN_TOPIC_CONFIG, device) < 0)
         return rn_fail(err, RN_EINVAL, "no topic can be made of prefix %s and device %s", prefix,
                        device);
-    down->prefix = prefix;
+    snprintf(down->prefix, sizeof down->prefix, "%s", prefix);
     snprintf(down->filter_bridge, sizeof down->filter_bridge, "%s/b/+", prefix);
     return RN_OK;
 }

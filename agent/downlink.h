@@ -9,7 +9,7 @@
 
 struct downlink {
     char topic_ack[RN_TOPIC_MAX], topic_config[RN_TOPIC_MAX], filter_bridge[RN_TOPIC_MAX];
-    const char *prefix; // of the topics, borrowed
+    char prefix[33]; // of the topics
     void *arg;
     void (*ack)(void *arg, const struct rn_ack *ack);
     void (*config)(void *arg, struct rn_span payload); // the signed document, not yet checked

@@ -36,6 +36,16 @@ class Fleet:
     def proc(self):
         return self.agents.proc
 
+    def wait_through(self):
+        """Until the bridge has answered: a document offered from now on is tried at once."""
+        wait_until(lambda: any(ledger["delivered"] for ledger in self.agents.ledgers().values()), 20,
+                   lambda: f"something was delivered:\n{self.proc.tail()}")
+
+    def kill_agent(self):
+        """kill -9, and again."""
+        self.agents.kill()
+        self.agents.start()
+
     # ---- what an operator does ----
 
     def put(self, settings, **more):
@@ -121,7 +131,7 @@ def ed25519(seed, message):
 
 def test_a_changed_period_takes_effect_within_two_seconds(world):
     fleet = Fleet(world)
-    fleet.spine.let_pass(100)
+    fleet.wait_through()
     assert fleet.check()["step"][0] == "200ms"
     begin = time.time()
     revision = fleet.put({"step": "100ms", "batch.interval": "200ms"})
@@ -235,11 +245,11 @@ def test_garbage_on_the_topic_changes_nothing(world):
 def test_a_device_that_was_cut_off_comes_back_by_itself(world, kills):
     """Another broker address, where nobody is; the agent is killed in between, and again."""
     fleet = Fleet(world)
-    fleet.spine.let_pass(100)
+    fleet.wait_through()
     revision = fleet.put({"mqtt.addresses": f"[mqtt://127.0.0.1:{free_port()}]"})
     for kill in range(1, kills + 1):
         fleet.proc.wait_log(f"event=config_applied .*revision={revision}", count=kill)
-        fleet.agents.restart()
+        fleet.kill_agent()
     report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=15)
     assert ("twice" if kills == 2 else "no connection") in report["reason"], report
     fleet.spine.wait_online([DEV])
@@ -247,7 +257,7 @@ def test_a_device_that_was_cut_off_comes_back_by_itself(world, kills):
     assert fleet.status()["config_revision"] == "0"
     # Nor is it tried again when it is offered again.
     mark = fleet.proc.mark()
-    fleet.agents.restart()
+    fleet.kill_agent()
     fleet.spine.wait_online([DEV])
     fleet.spine.let_pass(100)
     assert f"event=config_applied device={DEV} revision={revision}" not in fleet.proc.log()[mark:]
@@ -285,7 +295,7 @@ def test_another_broker_with_the_bridge_behind_it_is_confirmed_there(world):
 def test_an_outage_of_the_bridge_during_probation_rejects_nothing_for_ever(world, seconds):
     """Shorter than the deadline, shorter than rollback and settling, longer than both."""
     fleet = Fleet(world)
-    fleet.spine.let_pass(100)
+    fleet.wait_through()
     key = fleet.signing_key()
     fleet.spine.bridge.pause()
     fleet.publish(document(7, {"batch.interval": "200ms"}), key)
@@ -299,6 +309,7 @@ def test_an_outage_of_the_bridge_during_probation_rejects_nothing_for_ever(world
 
 def test_an_outage_of_the_broker_during_probation_rejects_nothing_for_ever(world):
     fleet = Fleet(world)
+    fleet.wait_through()
     key = fleet.signing_key()
     fleet.spine.bridge.pause()
     fleet.publish(document(7, {"batch.interval": "200ms"}), key)
