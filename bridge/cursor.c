@@ -20,9 +20,9 @@
 
 #define CHUNK_BYTES      131072
 #define REPLAY_AT_ONCE   64
-#define LINE_BUF_MAX     65536
-#define START_RETRY_MS   2000
-#define STORE_RETRY_MS   1000
+#define LINE_BUF_MAX     (4 << 20) // more than any point's line
+#define START_RETRY_MS   1000
+#define STORE_RETRY_MS   250
 #define COMPLAIN_MS      60000
 #define PENDING_MAX      256
 #define REWINDS_IN_A_ROW 3
@@ -444,8 +444,9 @@ static int bury_point(struct cursor *c, uint32_t point, struct rn_buf *line, str
         return rc;
     }
     rn_buf_clear(line);
-    if (!group_line(c->group, point, line, &run))
-        return RN_OK; // nothing in it that line protocol can carry
+    int rc = group_line(c->group, point, line, &run);
+    if (rc <= 0)
+        return rc < 0 ? rn_fail(err, rc, "out of memory for a dead letter") : RN_OK;
     struct dead_letter letter = {.kind = DEAD_POINT,
                                  .sink = c->conf->name,
                                  .dev = run->dev,

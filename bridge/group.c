@@ -143,14 +143,14 @@ void group_suspects(const struct group *g, const struct sink_result *result, voi
     }
 }
 
-bool group_line(const struct group *g, uint32_t point, struct rn_buf *line,
-                const struct rn_run **run)
+int group_line(const struct group *g, uint32_t point, struct rn_buf *line,
+               const struct rn_run **run)
 {
     uint32_t i = 0;
     while (i < g->n && point >= g->base[i + 1])
         i++;
     if (i == g->n)
-        return false;
+        return 0;
     *run = g->run[i];
     struct sink_walk walk = {.at.run = g->run[i]};
     while (sink_walk_next(&walk)) {
@@ -161,7 +161,7 @@ bool group_line(const struct group *g, uint32_t point, struct rn_buf *line,
         (void)rn_lp_point(line, (*run)->schema, (*run)->grid, at->group, at->series, at->tick, &lp);
         if (line->len && line->data[line->len - 1] == '\n')
             line->len--;
-        return rn_buf_ok(line) && line->len > 0;
+        return rn_buf_ok(line) ? line->len > 0 : RN_ENOMEM;
     }
-    return false;
+    return 0;
 }

@@ -40,9 +40,9 @@ uint32_t group_number(const struct group *group, struct sink_point point);
 // Fills the bitmap with the points of the view that the sink suspects.
 void group_suspects(const struct group *group, const struct sink_result *result, void *sink_state,
                     uint8_t bits[POLICY_SET_BYTES]);
-// The point as line protocol without the host tag and without a newline; its run. False if there is
-// no such point.
-bool group_line(const struct group *group, uint32_t point, struct rn_buf *line,
-                const struct rn_run **run);
+// Appends the point as line protocol without the host tag and without a newline; *run is its run.
+// 0: line protocol can carry nothing of it; RN_ENOMEM.
+RN_MUST_CHECK int group_line(const struct group *group, uint32_t point, struct rn_buf *line,
+                             const struct rn_run **run);
 
 #endif

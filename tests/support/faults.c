@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -80,9 +81,16 @@ char *__wrap_strdup(const char *text)
 
 // --- writes and syncs: defined here, they are found before the C library's -------------------
 
+// Disks fill up; an eventfd that wakes a loop does not (libuv aborts if it cannot write to one).
+static bool is_file(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 ssize_t write(int fd, const void *bytes, size_t len)
 {
-    return fails(FAULT_WRITE) ? -1 : syscall(SYS_write, fd, bytes, len);
+    return is_file(fd) && fails(FAULT_WRITE) ? -1 : syscall(SYS_write, fd, bytes, len);
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
