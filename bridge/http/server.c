@@ -321,8 +321,9 @@ static unsigned check_access(struct http_request *request, const struct http_rou
     bool needs_token = !route->open && (method != HTTP_GET || server->public_address);
     if (needs_token && !token_given(request)) {
         http_reply_error(request, MHD_HTTP_UNAUTHORIZED,
-                         "this needs the token: Authorization: Bearer <token> (it is in the file "
-                         "that http.token_file names), or the Unix socket");
+                         "this needs the token: Authorization: Bearer <token> (http.token of the "
+                         "configuration, else the file http.token of the data folder), or the "
+                         "Unix socket");
         return MHD_HTTP_UNAUTHORIZED;
     }
     return 0;
