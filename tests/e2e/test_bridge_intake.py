@@ -503,7 +503,7 @@ def test_a_number_cannot_be_bound_twice(world, broker, bridge):
     (body(t0=10), 5),                                      # 1970
     (body(t0=now_tick() + 86400), 5),                      # tomorrow
     (body(columns=[None, b"\x00", [1, 2, 3, 4, 5]]), 1),   # columns that do not decode
-])
+], ids=["cells", "encoding", "past", "future", "columns"])
 def test_a_batch_that_can_never_be_stored_is_refused_with_a_reason(world, broker, bridge, content,
                                                                     reason):
     device = Device(world, broker)
