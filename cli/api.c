@@ -120,44 +120,6 @@ const char *api_url(const struct api *api)
     return api->url;
 }
 
-// ---- texts of strangers -----------------------------------------------------------------------
-static int hex_value(const uint8_t digits[4])
-{
-    char text[5];
-    memcpy(text, digits, 4);
-    text[4] = 0;
-    return (int)strtol(text, NULL, 16);
-}
-
-// An escape of JSON at `at`, after which `left` bytes follow. Returns how many bytes it has.
-static size_t disarm_escape(uint8_t *at, size_t left)
-{
-    if (left >= 5 && at[1] == 'u') {
-        int code = hex_value(at + 2);
-        if (code < 0x20 || (code >= 0x7f && code < 0xa0))
-            memcpy(at + 2, "003f", 4);
-        return 6;
-    }
-    if (left >= 1 && memchr("bfnrt", at[1], 5))
-        at[0] = at[1] = '?';
-    return 2;
-}
-
-void api_disarm(uint8_t *json, size_t len)
-{
-    for (size_t i = 0; i < len;) {
-        if (json[i] == '\\') {
-            i += disarm_escape(json + i, len - i - 1);
-            continue;
-        }
-        if (json[i] == 0x7f)
-            json[i] = '?';
-        if (json[i] == 0xc2 && i + 1 < len && json[i + 1] >= 0x80 && json[i + 1] < 0xa0)
-            json[i] = json[i + 1] = '?'; // a control character of two bytes
-        i++;
-    }
-}
-
 // ---- one exchange -----------------------------------------------------------------------------
 static void on_done(void *arg, const struct rn_http_answer *answer)
 {
@@ -203,7 +165,6 @@ static int refusal(struct api *api, struct rn_err *err)
     struct rn_json *json = NULL;
     struct rn_err ignored;
     const char *words = NULL;
-    api_disarm(api->answer.data, api->answer.len);
     if (rn_json_parse(&json, rn_buf_span(&api->answer), ANSWER_MAX, &ignored) == 0)
         words = rn_json_text(rn_json_get(json, "error"));
     int code = api->status == 404                         ? RN_ENOENT
@@ -267,10 +228,9 @@ int api_call(struct api *api, const char *method, const char *path, const char *
     int rc = exchange(api, method, path, body, err);
     if (rc == 0)
         rc = check_answer(api, err);
-    if (rc < 0)
-        return rc;
-    api_disarm(api->answer.data, api->answer.len);
-    return rn_json_parse(answer, rn_buf_span(&api->answer), ANSWER_MAX, err);
+    if (rc == 0)
+        rc = rn_json_parse(answer, rn_buf_span(&api->answer), ANSWER_MAX, err);
+    return rc;
 }
 
 int api_text(struct api *api, const char *path, struct rn_buf *out, struct rn_err *err)

@@ -10,7 +10,6 @@
 #include <runnel/err.h>
 #include <runnel/json.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct api;
@@ -20,14 +19,9 @@ RN_MUST_CHECK int api_new(struct api **out, const char *url, const char *token, 
 void api_free(struct api *api); // accepts NULL
 const char *api_url(const struct api *api);
 
-// Texts in an answer may come from devices. Takes the control characters out of a JSON text in
-// place, so that none of them can command a terminal: each becomes one or two question marks.
-void api_disarm(uint8_t *json, size_t len);
-
 // Asks and waits. path begins with a slash; body NULL: none. The answer's JSON is the caller's to
-// free, its texts are disarmed. Errors carry the bridge's own words where it gave any, else what to
-// do next; RN_ENOENT for 404, RN_EACCESS for 401/403, RN_ECONFLICT for 409, RN_EAGAIN if it cannot
-// be reached.
+// free. Errors carry the bridge's own words where it gave any, else what to do next; RN_ENOENT for
+// 404, RN_EACCESS for 401/403, RN_ECONFLICT for 409, RN_EAGAIN if it cannot be reached.
 RN_MUST_CHECK int api_call(struct api *api, const char *method, const char *path, const char *body,
                            struct rn_json **answer, struct rn_err *err);
 // The same with the answer as it came, at the end of out.

@@ -41,29 +41,20 @@ static void print_point(const struct rn_json *point)
     putchar('\n');
 }
 
-static void print_words(const char *text)
-{
-    struct rn_json *point = NULL;
-    struct rn_err err;
-    struct rn_buf line;
-    rn_buf_init(&line, 1u << 20);
-    rn_buf_text(&line, text);
-    api_disarm(line.data, line.len);
-    if (rn_json_parse(&point, rn_buf_span(&line), 1u << 20, &err) < 0)
-        printf("%s\n", rn_buf_cstr(&line));
-    else
-        print_point(point);
-    rn_json_free(point);
-    rn_buf_release(&line);
-}
-
 static bool print_line(void *arg, const char *text)
 {
     const struct printer *printer = arg;
-    if (printer->json)
+    struct rn_json *point = NULL;
+    struct rn_err err;
+    if (printer->json) {
         printf("%s\n", text);
-    else
-        print_words(text);
+    } else if (rn_json_parse(&point, rn_span_text(text), 1u << 20, &err) == 0) {
+        print_point(point);
+    } else {
+        session_put_text(text);
+        putchar('\n');
+    }
+    rn_json_free(point);
     return fflush(stdout) == 0; // the reader went away
 }
 
