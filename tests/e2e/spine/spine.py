@@ -41,6 +41,7 @@ class Agents:
         self.truth = spine.truth
         self.command = command
         self.collecting = True
+        self._mark = 0
         self.proc = spine.world.program("runnel-agent", *self._arguments(), log=name)
 
     def _arguments(self):
@@ -63,7 +64,9 @@ class Agents:
 
     def stop(self):
         """SIGTERM: within 2 s, the open window is committed."""
-        assert self.proc.terminate(8) == 0, self.proc.tail()
+        self.proc.wait_log("event=agent_started", after=self._mark, count=len(self.folders))
+        code = self.proc.terminate(8)
+        assert code == 0, f"{self.name} ended with {code}:\n{self.proc.tail()}"
         self._take_stock()
 
     def _take_stock(self):
@@ -75,6 +78,7 @@ class Agents:
 
     def start(self, collecting=True):
         self.collecting = collecting
+        self._mark = self.proc.mark()
         self.proc.command = [bin_path("runnel-agent"), *map(str, self._arguments())]
         self.proc.start()
 
@@ -233,6 +237,7 @@ class Spine:
 
     def assert_books_balance(self):
         """Each agent's ledger agrees with what was seen to be committed, and nothing is missing in it."""
+        assert not self.truth.twice, f"committed with two values: {self.truth.twice[:3]}"
         for agents in self.agents:
             for device, ledger in agents.ledgers().items():
                 assert ledger["produced"] == self.truth.count[device], (device, ledger)
@@ -241,7 +246,7 @@ class Spine:
     def assert_everything_arrived(self, repeats=False, files=True):
         """repeats: a restored buffer may send the same again under another name; a file keeps both.
         files: whether the file sink has to have everything, too."""
-        assert not self.truth.twice, f"committed twice: {self.truth.twice[:3]}"
+        assert not self.truth.twice, f"committed with two values: {self.truth.twice[:3]}"
         assert self.truth.values, "nothing was committed at all"
         if files:
             lines = file_points(self.world.folder, "lines")
