@@ -7,6 +7,7 @@ from runnel_test import World, make_pki
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="the long variants too")
+    parser.addoption("--seed", type=int, default=0, help="of the seeded tests, to repeat one")
 
 
 @pytest.fixture

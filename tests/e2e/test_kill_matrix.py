@@ -86,12 +86,13 @@ def rampage(spine, seed, seconds):
         part.heal()
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_any_combination_loses_nothing(spine, seed, long):
-    repeat = f"pytest 'tests/e2e/test_kill_matrix.py::test_any_combination_loses_nothing[{seed}]'"
-    print(f"seed {seed}; again: {repeat}{' --long' if long else ''}")
-    for round_ in range(10 if long else 1):
-        rampage(spine, seed + 1000 * round_, 30 if long else 15)
+@pytest.mark.parametrize("lane", range(2))
+def test_any_combination_loses_nothing(spine, lane, long, request):
+    first = request.config.getoption("--seed") + lane
+    for seed in range(first, first + 20, 2) if long else [first]:
+        print(f"again: /usr/bin/python3 -m pytest tests/e2e/test_kill_matrix.py "
+              f"-k 'any_combination and {lane}' --seed {seed - lane}", flush=True)
+        rampage(spine, seed, 30 if long else 15)
         spine.wait_live()
     spine.settle()
     spine.assert_nothing_is_lost()
