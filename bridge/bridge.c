@@ -197,6 +197,8 @@ static void on_connected(void *arg, const char *address, uint32_t receive_maximu
     rn_log(RN_LOG_INFO, "broker_connected", "client=%s address=%s receive_maximum=%u", client->role,
            RN_Q(address), receive_maximum);
     rn_recovered(&client->lost, "broker_back");
+    if (client == &bridge->out)
+        offers_again(bridge->offers);
     if (client != &bridge->in)
         return;
     bridge->since_ms = rn_clock_utc_ms();

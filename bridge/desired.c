@@ -11,7 +11,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum statement { GET_NEWEST, GET_REVISION, PUT_DOCUMENT, LIST, GET_REPORT, PUT_REPORT, STATEMENTS };
+enum statement {
+    GET_NEWEST,
+    GET_REVISION,
+    PUT_DOCUMENT,
+    LIST,
+    UNANSWERED,
+    GET_REPORT,
+    PUT_REPORT,
+    STATEMENTS
+};
 
 static const char *const statement_sql[STATEMENTS] = {
     [GET_NEWEST] = "SELECT revision, hash, created_ms, payload FROM document WHERE dev = ?1 "
@@ -22,6 +31,10 @@ static const char *const statement_sql[STATEMENTS] = {
                      "payload) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [LIST] = "SELECT revision, hash, created_ms, author, comment, payload FROM document "
              "WHERE dev = ?1 ORDER BY revision DESC LIMIT ?2",
+    [UNANSWERED] = "SELECT d.dev FROM document d LEFT JOIN report r ON r.dev = d.dev "
+                   "WHERE d.revision = (SELECT max(revision) FROM document WHERE dev = d.dev) "
+                   "AND d.revision > max(ifnull(r.offered, 0), ifnull(r.running, 0)) "
+                   "ORDER BY d.created_ms DESC LIMIT ?1",
     [GET_REPORT] = "SELECT n, running, running_hash, offered, state, reported_ms, path, reason, "
                    "install FROM report WHERE dev = ?1",
     [PUT_REPORT] = "INSERT OR REPLACE INTO report(dev, install, n, running, running_hash, offered, "
@@ -292,6 +305,18 @@ int desired_message(struct desired *desired, const char *dev, uint64_t revision,
         rc = sign(desired, rn_column_blob(stmt, 3), out, err);
     else if (rc == 0)
         rc = rn_fail(err, RN_ENOENT, "there is no desired configuration for %s", dev);
+    rn_stmt_reset(stmt);
+    return rc;
+}
+
+int desired_unanswered(struct desired *desired, uint32_t max,
+                       void (*visit)(void *arg, const char *dev), void *arg, struct rn_err *err)
+{
+    struct rn_stmt *stmt = desired->stmt[UNANSWERED];
+    int rc;
+    rn_bind_int(stmt, 1, max);
+    while ((rc = rn_stmt_step(stmt, err)) == 1)
+        visit(arg, rn_column_text(stmt, 0));
     rn_stmt_reset(stmt);
     return rc;
 }

@@ -48,6 +48,11 @@ RN_MUST_CHECK int desired_put(struct desired *desired, const char *dev,
 // The signed message for the config topic. RN_ENOENT if the device has none. revision 0: newest.
 RN_MUST_CHECK int desired_message(struct desired *desired, const char *dev, uint64_t revision,
                                   struct rn_buf *out, struct rn_err *err);
+// Visits the devices that have not said anything about their newest document, those with the newest
+// documents first, at most max.
+RN_MUST_CHECK int desired_unanswered(struct desired *desired, uint32_t max,
+                                     void (*visit)(void *arg, const char *dev), void *arg,
+                                     struct rn_err *err);
 // Visits a device's documents, newest first, at most max. doc is borrowed for the call.
 struct desired_version {
     uint64_t revision;

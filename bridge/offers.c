@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MESSAGE_MAX (RN_CONFIG_MAX_BYTES + 256)
+#define AGAIN_MAX   1000
 
 struct offers {
     struct offers_conf conf;
@@ -90,4 +91,18 @@ int offers_publish(struct offers *offers, const char *dev, struct rn_err *err)
     if (offers->conf.publish(offers->conf.arg, dev, rn_buf_span(&out)) < 0)
         rn_log(RN_LOG_INFO, "config_waits", "device=%s reason=\"no connection\"", dev);
     return 0;
+}
+
+static void again(void *arg, const char *dev)
+{
+    struct rn_err err;
+    if (offers_publish(arg, dev, &err) < 0)
+        rn_log(RN_LOG_ERROR, "config_not_sent", "device=%s err=%s", dev, RN_Q(err.text));
+}
+
+void offers_again(struct offers *offers)
+{
+    struct rn_err err;
+    if (desired_unanswered(offers->conf.desired, AGAIN_MAX, again, offers, &err) < 0)
+        rn_log(RN_LOG_ERROR, "config_not_sent", "device=all err=%s", RN_Q(err.text));
 }

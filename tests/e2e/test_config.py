@@ -150,6 +150,38 @@ def test_a_changed_period_takes_effect_within_two_seconds(world):
     fleet.spine.assert_nothing_is_lost()
 
 
+def test_a_document_stored_while_the_bridge_has_no_broker_is_sent_as_soon_as_it_has(world):
+    broker = world.broker()
+    relay = world.relay(broker.port)
+    fleet = Fleet(world, broker=broker, bridge={"mqtt.addresses": f"mqtt://127.0.0.1:{relay.port}"})
+    fleet.wait_through()
+    relay.down()
+    fleet.spine.bridge.wait_log("event=broker_lost client=out")
+    revision = fleet.put({"batch.interval": "200ms"})
+    relay.up()
+    fleet.wait_report(state="confirmed", offered=revision, timeout=10)
+
+
+def test_a_simulated_fleet_is_configured_one_by_one(world):
+    spine = Spine(world)
+    agents = spine.simulate(3, prefix="sim", options={"config.allow_unsigned": "true"})
+    spine.wait_online(agents.devices)
+    token = (spine.bridge_folder / "http.token").read_text().strip()
+    name = "sim002"
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{spine.http_port}/api/v1/devices/{name}/config", method="PUT",
+        data=b'{"settings": {"batch.interval": "1s"}}', headers={"Authorization": f"Bearer {token}"})
+    urllib.request.urlopen(request, timeout=5).read()
+
+    def confirmed():
+        return ((spine.get(f"/api/v1/devices/{name}/config") or {}).get("report") or {}).get("state") == "confirmed"
+    wait_until(confirmed, 10, lambda: f"confirmed:\n{agents.proc.tail()}")
+    assert [spine.device(other)["config"]["running"] for other in ("sim001", "sim002", "sim003")] == [0, 1, 0]
+    spine.let_pass(50)
+    spine.settle()
+    spine.assert_nothing_is_lost()
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 @pytest.mark.parametrize("settings, path, words", [

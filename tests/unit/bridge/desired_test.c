@@ -187,6 +187,34 @@ static void a_forged_document_that_a_device_rejected_uses_up_no_revisions(void *
     assert_int_equal(revision, 5);
 }
 
+static void collect(void *arg, const char *dev)
+{
+    strcat(arg, dev);
+    strcat(arg, " ");
+}
+
+static void names_the_devices_that_have_not_answered_their_newest_document(void **state)
+{
+    struct fixture *fix = *state;
+    struct rn_err err;
+    uint64_t revision;
+    char names[64] = "";
+    static const char *const devices[] = {"d1", "d2", "d3", "d1"};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(put(fix, devices[i], "step", "5s", UINT64_MAX, &revision, &err), 0);
+    struct rn_report report = {.install = 7, .n = 1, .offered = 1, .state = RN_CONFIG_REJECTED};
+    assert_int_equal(desired_report(fix->desired, "d1", &report, 5000, &err),
+                     0); // of its older one
+    assert_int_equal(desired_report(fix->desired, "d2", &report, 5000, &err), 0);
+    assert_int_equal(desired_unanswered(fix->desired, 10, collect, names, &err), 0);
+    assert_non_null(strstr(names, "d1 "));
+    assert_non_null(strstr(names, "d3 "));
+    assert_int_equal(strlen(names), 6);
+    names[0] = 0;
+    assert_int_equal(desired_unanswered(fix->desired, 1, collect, names, &err), 0);
+    assert_int_equal(strlen(names), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +224,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_secret_key_is_for_its_owner_only, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_a_key_that_stands_twice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_the_history_newest_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            names_the_devices_that_have_not_answered_their_newest_document, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             a_forged_document_that_a_device_rejected_uses_up_no_revisions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_next_revision_is_above_what_the_device_reported, set_up,
