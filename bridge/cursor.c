@@ -55,6 +55,7 @@ struct cursor {
     const struct cursor_hooks *hooks;
     struct cursor_shared shared;
     pthread_t thread;
+    bool started; // and not joined
     struct rn_loop *loop;
     struct rn_wake *wake;
     struct rn_timer *wait, *gather, *settle, *tick;
@@ -873,6 +874,8 @@ static int make_loop(struct cursor *c, struct rn_err *err)
 
 static void release(struct cursor *c)
 {
+    if (c->hooks)
+        c->hooks->closing(c->hooks->arg);
     rn_timer_free(c->wait);
     rn_timer_free(c->gather);
     rn_timer_free(c->settle);
@@ -885,13 +888,14 @@ static void release(struct cursor *c)
     free(c);
 }
 
-static int start_thread(struct cursor *c, struct rn_err *err)
+int cursor_start(struct cursor *c, struct rn_err *err)
 {
     sigset_t all, old;
     sigfillset(&all); // signals are for the main thread
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int rc = pthread_create(&c->thread, NULL, worker, c);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    c->started = rc == 0;
     return rc ? rn_fail(err, RN_ELIMIT, "cannot start the thread of cursor %s", c->conf->name)
               : RN_OK;
 }
@@ -916,7 +920,6 @@ int cursor_new(struct cursor **out, const struct cursor_conf *conf, const struct
         struct policy_conf policy = {conf->opts->retry_min_ms, conf->opts->retry_max_ms,
                                      conf->opts->hold_retry_ms, (uint64_t)rn_clock_utc_ns()};
         policy_init(c->policy, &policy);
-        rc = start_thread(c, err);
     }
     if (rc < 0) {
         release(c);
@@ -943,12 +946,17 @@ void cursor_stop(struct cursor *c)
     rn_wake_send(c->wake);
 }
 
+void cursor_join(struct cursor *c)
+{
+    if (c->started)
+        pthread_join(c->thread, NULL);
+    c->started = false;
+}
+
 void cursor_free(struct cursor *c)
 {
-    if (!c)
-        return;
-    pthread_join(c->thread, NULL);
-    release(c);
+    if (c)
+        release(c);
 }
 
 struct cursor_shared *cursor_shared(struct cursor *c)

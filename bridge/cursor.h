@@ -36,7 +36,8 @@ struct cursor_hooks {
     int (*opened)(void *arg, struct rn_db *db, struct rn_err *err);
     int (*commit)(void *arg, struct rn_db *db, struct rn_err *err); // within the transaction
     void (*committed)(void *arg);
-    void (*closing)(void *arg); // before the file is closed
+    void (*closing)(
+        void *arg); // before the file is closed; again, and on another thread, at the end
 };
 
 struct cursor_env {
@@ -46,14 +47,16 @@ struct cursor_env {
 };
 
 struct cursor;
-// Starts the thread. hooks: NULL for a sink. conf and env outlive it.
+// hooks: NULL for a sink. conf and env outlive it.
 RN_MUST_CHECK int cursor_new(struct cursor **out, const struct cursor_conf *conf,
                              const struct cursor_env *env, const struct cursor_hooks *hooks,
                              struct rn_err *err);
+RN_MUST_CHECK int cursor_start(struct cursor *cursor, struct rn_err *err); // its thread
 void cursor_wake(struct cursor *cursor);   // there is more to read; any thread
 void cursor_replay(struct cursor *cursor); // there are letters to replay; any thread
 void cursor_stop(struct cursor *cursor);   // asks it to end; any thread
-void cursor_free(struct cursor *cursor);   // joins the thread; after cursor_stop
+void cursor_join(struct cursor *cursor);   // waits for the end of its thread, if it has one
+void cursor_free(struct cursor *cursor);   // after cursor_join
 struct cursor_shared *cursor_shared(struct cursor *cursor);
 
 #endif

@@ -179,7 +179,10 @@ static int start_all(struct cursors *c, struct rn_err *err)
             return rc;
         c->count++;
     }
-    return RN_OK;
+    int rc = RN_OK;
+    for (uint32_t i = 0; i < c->count && rc == RN_OK; i++)
+        rc = cursor_start(c->cursor[i], err);
+    return rc;
 }
 
 int cursors_new(struct cursors **out, const struct cursors_conf *conf, struct rn_loop *intake,
@@ -211,6 +214,8 @@ void cursors_free(struct cursors *c)
         return;
     for (uint32_t i = 0; i < c->count; i++)
         cursor_stop(c->cursor[i]);
+    for (uint32_t i = 0; i < c->count; i++)
+        cursor_join(c->cursor[i]);
     for (uint32_t i = 0; i < c->count; i++)
         cursor_free(c->cursor[i]);
     verify_free(c->verify);

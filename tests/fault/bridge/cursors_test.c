@@ -200,7 +200,7 @@ static bool play(unsigned what, long nth, int error)
 
 // The threads interleave as they like, so the n-th call is not the same one each time: a sample of
 // all n, from a seed, until n is beyond the last one.
-static void play_sample(unsigned what, int error)
+static void play_sample(unsigned what, int error, uint32_t largest_step)
 {
     const char *given = getenv("SEED");
     uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
@@ -209,26 +209,26 @@ static void play_sample(unsigned what, int error)
     rn_rand_init(&rand, seed);
     long met = 0;
     for (long n = 1 + (long)rn_rand_below(&rand, 4); play(what, n, error) && met < 12; met++)
-        n += 1 + (long)rn_rand_below(&rand, 25);
-    assert_true(met > 5);
+        n += 1 + (long)rn_rand_below(&rand, largest_step);
+    assert_true(met > 3);
 }
 
 static void survives_a_failed_allocation_anywhere(void **state)
 {
     (void)state;
-    play_sample(FAULT_ALLOC, ENOMEM);
+    play_sample(FAULT_ALLOC, ENOMEM, 25);
 }
 
 static void survives_a_failed_write_anywhere(void **state)
 {
     (void)state;
-    play_sample(FAULT_WRITE, ENOSPC);
+    play_sample(FAULT_WRITE, ENOSPC, 15);
 }
 
 static void survives_a_failed_sync_anywhere(void **state)
 {
     (void)state;
-    play_sample(FAULT_SYNC, EIO);
+    play_sample(FAULT_SYNC, EIO, 3);
 }
 
 int main(void)
