@@ -12,6 +12,9 @@ import sys
 from collections import OrderedDict
 
 IGNORED_FS = {"tmpfs", "devtmpfs", "devfs", "iso9660", "overlay", "aufs", "squashfs", "autofs"}
+# The kernel gives these no size. Seen through a chroot's mount table statvfs means another place.
+PSEUDO_FS = {"proc", "sysfs", "cgroup", "cgroup2", "devpts", "securityfs", "debugfs", "bpf", "tracefs", "pstore",
+             "mqueue", "configfs", "fusectl", "nsfs", "autofs", "binfmt_misc", "efivarfs"}
 NETWORK_FS = {"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "ceph", "smb3"}
 CPU_FIELDS = "user nice system idle iowait irq softirq steal guest guest_nice".split()
 MEM = dict(
@@ -141,7 +144,7 @@ def disk(proc, sysfs, statvfs):
         mounts[path] = (left, right)
     for path, (left, right) in mounts.items():
         fstype, source = right[0], unescape(right[1])
-        if fstype in IGNORED_FS | NETWORK_FS:
+        if fstype in IGNORED_FS | NETWORK_FS | PSEUDO_FS:
             continue
         usage = statvfs(path)
         if not usage or usage[1] == 0:
