@@ -11,7 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Borrowed bytes: who lends them is said where the span is handed out. data may be NULL if len is 0.
+// Borrowed bytes: who lends them is said where the span is handed out. data may be NULL if len is
+// 0.
 struct rn_span {
     const uint8_t *data;
     size_t len;
@@ -20,10 +21,10 @@ struct rn_span {
 struct rn_buf {
     uint8_t *data;
     size_t len;
-    size_t cap;   // allocated, or the size of fixed storage
-    size_t max;   // never more than this
-    bool fixed;   // data is the caller's storage: never reallocated, never freed
-    bool failed;  // an append did not fit or memory ran out
+    size_t cap;  // allocated, or the size of fixed storage
+    size_t max;  // never more than this
+    bool fixed;  // data is the caller's storage: never reallocated, never freed
+    bool failed; // an append did not fit or memory ran out
 };
 
 void rn_buf_init(struct rn_buf *buf, size_t max);                       // on the heap, empty

@@ -6,8 +6,9 @@
 // parsing; `$$` is a dollar. A key `<secret>_file` reads a SECRET row from that file, one trailing
 // newline cut. Every error says file, line, column, key and what was expected.
 // A later source overrides an earlier one; a list is replaced whole. A key that stands twice in one
-// file is an error. A call that fails may have set some rows before: work on a copy where that matters.
-// Limits: 256 kB a file, 2,000 keys, depth 8, 200 bytes a dotted key, 4,096 bytes a scalar.
+// file is an error. A call that fails may have set some rows before: work on a copy where that
+// matters. Limits: 256 kB a file, 2,000 keys, depth 8, 200 bytes a dotted key, 4,096 bytes a
+// scalar.
 #ifndef RUNNEL_CONF_H
 #define RUNNEL_CONF_H
 
@@ -45,8 +46,8 @@ RN_MUST_CHECK int rn_conf_file(struct rn_conf *conf, const char *path, struct rn
 RN_MUST_CHECK int rn_conf_folder(struct rn_conf *conf, const char *folder, struct rn_err *err);
 // One key as from a command line or a remote document; source goes into the origin. If
 // remote_only, rows without RN_OPT_REMOTE (and paths, unless remote_paths) are refused with
-// RN_EACCESS, and `<secret>_file` is no key. RN_ENOENT: unknown key. No ${} expansion. A list's text
-// is "[a, b]" or a single element.
+// RN_EACCESS, and `<secret>_file` is no key. RN_ENOENT: unknown key. No ${} expansion. A list's
+// text is "[a, b]" or a single element.
 RN_MUST_CHECK int rn_conf_set(struct rn_conf *conf, const char *key, const char *text,
                               const char *source, bool remote_only, struct rn_err *err);
 // Everything required is there? A required text, secret or list must not be empty; another row

@@ -14,12 +14,12 @@ struct rn_stmt;
 
 struct rn_db_conf {
     const char *path;
-    int page_size;          // bytes, for a new file; 0: 4096
-    int64_t max_bytes;      // max_page_count; 0: no limit. A full file gives RN_ENOSPC
-    int cache_kib;          // page cache; 0: 256
-    int wal_pages;          // wal_autocheckpoint; 0: 256
+    int page_size;     // bytes, for a new file; 0: 4096
+    int64_t max_bytes; // max_page_count; 0: no limit. A full file gives RN_ENOSPC
+    int cache_kib;     // page cache; 0: 256
+    int wal_pages;     // wal_autocheckpoint; 0: 256
     bool read_only;
-    bool exclusive;         // locking_mode=EXCLUSIVE: no shared-memory file, one process
+    bool exclusive; // locking_mode=EXCLUSIVE: no shared-memory file, one process
 };
 
 // Opens, sets the pragmas, checks that the file is a database. RN_ECORRUPT if it is damaged.
@@ -34,7 +34,7 @@ void rn_db_rollback(struct rn_db *db); // harmless outside a transaction
 RN_MUST_CHECK int rn_db_checkpoint(struct rn_db *db, struct rn_err *err); // TRUNCATE
 int64_t rn_db_last_rowid(struct rn_db *db);
 int64_t rn_db_changes(struct rn_db *db);
-int64_t rn_db_bytes(struct rn_db *db);      // pages in use x page size
+int64_t rn_db_bytes(struct rn_db *db);                                   // pages in use x page size
 int64_t rn_db_int(struct rn_db *db, const char *sql, int64_t otherwise); // one scalar
 
 RN_MUST_CHECK int rn_db_prepare(struct rn_stmt **out, struct rn_db *db, const char *sql,
@@ -59,8 +59,8 @@ const char *rn_column_text(struct rn_stmt *stmt, int at); // "" for NULL
 bool rn_column_null(struct rn_stmt *stmt, int at);
 
 // Process-wide, once, before the first open and any thread: connections without mutexes, a small
-// lookaside, pages allocated as needed. soft_heap_bytes is SQLite's own limit; 0: none, and no memory
-// statistics either (SQLite needs them for the limit).
+// lookaside, pages allocated as needed. soft_heap_bytes is SQLite's own limit; 0: none, and no
+// memory statistics either (SQLite needs them for the limit).
 void rn_db_setup(int64_t soft_heap_bytes);
 
 #endif

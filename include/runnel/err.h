@@ -13,20 +13,20 @@
 
 enum rn_code {
     RN_OK = 0,
-    RN_EINVAL = -1,      // the caller's or the user's value is not acceptable
-    RN_EFORMAT = -2,     // bytes that came from outside are malformed
-    RN_ELIMIT = -3,      // a maximum was hit
-    RN_ENOENT = -4,      // there is no such thing
-    RN_EEXIST = -5,      // it is there already
-    RN_EIO = -6,         // the system refused: errno is in the text
-    RN_ENOMEM = -7,      // out of memory
-    RN_ECORRUPT = -8,    // stored data is damaged
-    RN_ESTATE = -9,      // not possible now
-    RN_EAGAIN = -10,     // try again later
-    RN_EACCESS = -11,    // not allowed, or a signature does not verify
+    RN_EINVAL = -1,        // the caller's or the user's value is not acceptable
+    RN_EFORMAT = -2,       // bytes that came from outside are malformed
+    RN_ELIMIT = -3,        // a maximum was hit
+    RN_ENOENT = -4,        // there is no such thing
+    RN_EEXIST = -5,        // it is there already
+    RN_EIO = -6,           // the system refused: errno is in the text
+    RN_ENOMEM = -7,        // out of memory
+    RN_ECORRUPT = -8,      // stored data is damaged
+    RN_ESTATE = -9,        // not possible now
+    RN_EAGAIN = -10,       // try again later
+    RN_EACCESS = -11,      // not allowed, or a signature does not verify
     RN_EUNSUPPORTED = -12, // known to the protocol, not to this program
-    RN_ENOSPC = -13,     // the disk or the budget is full
-    RN_ECONFLICT = -14,  // same name, other content
+    RN_ENOSPC = -13,       // the disk or the budget is full
+    RN_ECONFLICT = -14,    // same name, other content
 };
 
 // Words for the user. Caller's storage; an untouched one may hold anything.

@@ -31,9 +31,9 @@ union rn_cell {
 
 struct rn_grid {
     uint32_t n, ncolumns;
-    int64_t *times;      // n, in the schema's units since 1970
+    int64_t *times; // n, in the schema's units since 1970
     union rn_cell *cells;
-    uint8_t *states;     // enum rn_cell_state
+    uint8_t *states; // enum rn_cell_state
     uint8_t *text;
     uint32_t text_len, text_cap;
 };

@@ -18,12 +18,13 @@ struct rn_map {
 };
 
 void rn_map_init(struct rn_map *map, uint32_t max, uint64_t seed);
-void rn_map_release(struct rn_map *map); // does not touch the values
+void rn_map_release(struct rn_map *map);                        // does not touch the values
 void *rn_map_get(const struct rn_map *map, struct rn_span key); // NULL if not there
 // Adds or replaces. value must not be NULL. RN_ELIMIT at max entries, RN_ENOMEM.
 RN_MUST_CHECK int rn_map_put(struct rn_map *map, struct rn_span key, void *value);
 void *rn_map_take(struct rn_map *map, struct rn_span key); // removes; NULL if not there
-// Visits in no particular order: *at starts at 0; false at the end. Do not change the map meanwhile.
+// Visits in no particular order: *at starts at 0; false at the end. Do not change the map
+// meanwhile.
 bool rn_map_next(const struct rn_map *map, uint32_t *at, struct rn_span *key, void **value);
 
 #endif

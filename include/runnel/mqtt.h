@@ -23,18 +23,18 @@ struct rn_mqtt_conf {
     const char *const *addresses; // "mqtt://host:port", "mqtts://", "ws://", "wss://" with a path
     uint32_t naddresses;          // tried in turn
     const char *client_id;
-    const char *username, *password; // NULL: none
+    const char *username, *password;            // NULL: none
     const char *ca_file, *cert_file, *key_file; // PEM; NULL: none
-    bool insecure;                // do not check the server's name (tests, first steps)
-    const char *proxy;            // "host:port" of an HTTP CONNECT proxy, or NULL
-    int64_t keepalive_ms;         // 1 s .. 600 s
-    int64_t connect_timeout_ms; // of one attempt; less than 2 s counts as 2 s
+    bool insecure;                          // do not check the server's name (tests, first steps)
+    const char *proxy;                      // "host:port" of an HTTP CONNECT proxy, or NULL
+    int64_t keepalive_ms;                   // 1 s .. 600 s
+    int64_t connect_timeout_ms;             // of one attempt; less than 2 s counts as 2 s
     int64_t backoff_min_ms, backoff_max_ms; // full jitter: U(0, min(max, min * 2^failures))
-    int64_t first_reconnect_ms;   // U(0, this) after a healthy session
-    uint64_t seed;                // of the jitter
-    uint32_t max_inflight;        // QoS 1 of ours; stays below the broker's Receive Maximum
-    // Incoming messages not yet taken by the loop, and their bytes: what does not fit is dropped and
-    // counted. They also bound what is published and not yet sent (there 64 to 4096 items).
+    int64_t first_reconnect_ms;             // U(0, this) after a healthy session
+    uint64_t seed;                          // of the jitter
+    uint32_t max_inflight; // QoS 1 of ours; stays below the broker's Receive Maximum
+    // Incoming messages not yet taken by the loop, and their bytes: what does not fit is dropped
+    // and counted. They also bound what is published and not yet sent (there 64 to 4096 items).
     uint32_t max_queue_items;
     uint32_t max_queue_bytes;
 };
@@ -55,8 +55,8 @@ struct rn_mqtt_handler {
     bool (*will)(void *arg, char topic[128], struct rn_buf *payload);
     // Connected; subscriptions made by rn_mqtt_subscribe are already sent again.
     void (*connected)(void *arg, const char *address, uint32_t receive_maximum);
-    // Connection lost or attempt failed; called after published() for all that was open. reason is a sentence for the log. was_connected tells
-    // which; retry_ms is when the next attempt is made.
+    // Connection lost or attempt failed; called after published() for all that was open. reason is
+    // a sentence for the log. was_connected tells which; retry_ms is when the next attempt is made.
     void (*disconnected)(void *arg, bool was_connected, const char *address, const char *reason,
                          int64_t retry_ms);
     void (*message)(void *arg, const struct rn_mqtt_message *message);
@@ -70,7 +70,8 @@ struct rn_mqtt_handler {
 RN_MUST_CHECK int rn_mqtt_new(struct rn_mqtt **out, struct rn_loop *loop,
                               const struct rn_mqtt_conf *conf,
                               const struct rn_mqtt_handler *handler, struct rn_err *err);
-// RN_OK if rn_mqtt_new and rn_mqtt_reconfigure would take it; "broker address ..." names a wrong one.
+// RN_OK if rn_mqtt_new and rn_mqtt_reconfigure would take it; "broker address ..." names a wrong
+// one.
 RN_MUST_CHECK int rn_mqtt_conf_check(const struct rn_mqtt_conf *conf, struct rn_err *err);
 // Copies conf anew (addresses, credentials, keepalive): takes effect with the next connect.
 RN_MUST_CHECK int rn_mqtt_reconfigure(struct rn_mqtt *mqtt, const struct rn_mqtt_conf *conf,
@@ -79,9 +80,9 @@ void rn_mqtt_start(struct rn_mqtt *mqtt);
 // Drops the connection and connects again (new address, silent link). reason goes to the handler.
 void rn_mqtt_reconnect(struct rn_mqtt *mqtt, const char *reason);
 // Remembered and sent again on every connect. qos 0 or 1. Retain As Published and No Local are set:
-// the retained flag is the publisher's, and what this client publishes does not come back to it. With
-// RN_MQTT_STORED_ONLY or-ed to qos the retained flag means that the message was stored by the broker
-// before the subscription: what is published now comes without it.
+// the retained flag is the publisher's, and what this client publishes does not come back to it.
+// With RN_MQTT_STORED_ONLY or-ed to qos the retained flag means that the message was stored by the
+// broker before the subscription: what is published now comes without it.
 #define RN_MQTT_STORED_ONLY 0x10
 RN_MUST_CHECK int rn_mqtt_subscribe(struct rn_mqtt *mqtt, const char *filter, int qos,
                                     struct rn_err *err);

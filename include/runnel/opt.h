@@ -13,7 +13,8 @@
 enum rn_opt_type {
     RN_OPT_BOOL,     // bool: true/false/yes/no/on/off
     RN_OPT_INT,      // int64_t: decimal
-    RN_OPT_DURATION, // int64_t in milliseconds: "500ms", "10s", "2m", "1h", "3d"; a bare number is refused
+    RN_OPT_DURATION, // int64_t in milliseconds: "500ms", "10s", "2m", "1h", "3d"; a bare number is
+                     // refused
     RN_OPT_SIZE,     // int64_t in bytes: "512", "64k", "10M", "2G" (powers of 1024)
     RN_OPT_TEXT,     // char[size]
     RN_OPT_ENUM,     // int: one of `words`, separated by '|' ("none|log|sink": 0, 1, 2)
@@ -36,15 +37,15 @@ struct rn_opt_list {
 };
 
 struct rn_opt {
-    const char *key;      // dotted path in the file, e.g. "mqtt.keepalive"
+    const char *key; // dotted path in the file, e.g. "mqtt.keepalive"
     enum rn_opt_type type;
-    size_t offset;        // into the configuration struct
-    size_t size;          // of the field, for TEXT and SECRET
-    int64_t min, max;     // of the number, the text's length or the list's count; both 0: no limits
-    const char *def;      // default as text, as it would stand in the file; NULL: empty or zero
-    unsigned flags;       // enum rn_opt_flag
-    const char *words;    // for ENUM
-    const char *help;     // one sentence
+    size_t offset;     // into the configuration struct
+    size_t size;       // of the field, for TEXT and SECRET
+    int64_t min, max;  // of the number, the text's length or the list's count; both 0: no limits
+    const char *def;   // default as text, as it would stand in the file; NULL: empty or zero
+    unsigned flags;    // enum rn_opt_flag
+    const char *words; // for ENUM
+    const char *help;  // one sentence
 };
 
 #define RN_OPT_COUNT(table) (sizeof(table) / sizeof((table)[0]))

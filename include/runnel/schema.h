@@ -23,7 +23,7 @@
 #define RN_TEXT_MAX           255   // bytes of a text value in a batch
 #define RN_BATCH_MAX_CELLS    16384 // ticks x columns
 #define RN_BATCH_MAX_BYTES    131072
-#define RN_HASH_BYTES         32    // SHA-256
+#define RN_HASH_BYTES         32 // SHA-256
 
 // Value type: what a sink writes. Fixed numbers of the protocol.
 enum rn_type { RN_INT = 0, RN_UINT = 1, RN_FLOAT = 2, RN_BOOL = 3, RN_TEXT = 4 };
@@ -62,8 +62,8 @@ struct rn_schema {
     uint64_t step;    // in units between ticks; 0: irregular, batches carry their times
     const struct rn_group *groups;
     uint32_t ngroups;
-    uint32_t ncolumns;              // sum of nfields * nseries
-    uint8_t hash[RN_HASH_BYTES];    // of the deterministic encoding; filled by whoever has it
+    uint32_t ncolumns;           // sum of nfields * nseries
+    uint8_t hash[RN_HASH_BYTES]; // of the deterministic encoding; filled by whoever has it
 };
 
 // Where column `index` lies. False if there is no such column.

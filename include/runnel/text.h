@@ -29,13 +29,12 @@ struct rn_lp_conf {
 };
 // One point (all fields of one series at one tick) as a line with a nanosecond timestamp and "\n".
 // Commas, spaces and equals signs in names and tag values are escaped. What has no safe form is
-// shown by a look-alike, so that no line can be broken or forged in any database: control characters
-// by their pictures (U+2400 and on), a backslash before a separator or at the end by U+FF3C, a
-// leading # of a measurement by U+FF03, a quote in a field's name by U+FF02, bytes that are not
-// UTF-8 by U+FFFD. Empty tags are left out.
-// Text values are quoted; they keep tabs, other control characters are shown by their pictures.
-// Returns the number of values written (0: nothing written). A line that does not fit the buffer is
-// left out whole; the buffer is failed then.
+// shown by a look-alike, so that no line can be broken or forged in any database: control
+// characters by their pictures (U+2400 and on), a backslash before a separator or at the end by
+// U+FF3C, a leading # of a measurement by U+FF03, a quote in a field's name by U+FF02, bytes that
+// are not UTF-8 by U+FFFD. Empty tags are left out. Text values are quoted; they keep tabs, other
+// control characters are shown by their pictures. Returns the number of values written (0: nothing
+// written). A line that does not fit the buffer is left out whole; the buffer is failed then.
 uint32_t rn_lp_point(struct rn_buf *out, const struct rn_schema *schema, const struct rn_grid *grid,
                      uint32_t group, uint32_t series, uint32_t tick, const struct rn_lp_conf *conf);
 // All points of a grid, tick by tick. Returns the number of values written.
@@ -67,8 +66,8 @@ struct rn_lp_line {
 };
 // Grammar of InfluxDB 1.8, plus `u` for unsigned integers. A backslash escapes a comma, equals sign
 // or space in a name (in a measurement a comma or space), a quote or backslash in a text; any other
-// backslash is itself. line: without its newline, changed in place. RN_ENOENT for an empty line or a
-// comment, RN_EFORMAT, RN_ELIMIT for too many tags or fields. Names and texts are not checked
+// backslash is itself. line: without its newline, changed in place. RN_ENOENT for an empty line or
+// a comment, RN_EFORMAT, RN_ELIMIT for too many tags or fields. Names and texts are not checked
 // otherwise: see rn_name_valid.
 RN_MUST_CHECK int rn_lp_parse(char *line, size_t len, struct rn_lp_line *out, struct rn_err *err);
 

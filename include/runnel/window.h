@@ -19,16 +19,16 @@ struct rn_window_conf {
     uint64_t step;        // in units; 0: irregular
     uint32_t max_columns; // <= RN_SCHEMA_MAX_COLUMNS
     uint32_t max_ticks;
-    uint32_t max_text;    // bytes of text values a window may hold
+    uint32_t max_text; // bytes of text values a window may hold
 };
 
 RN_MUST_CHECK int rn_window_new(struct rn_window **out, const struct rn_window_conf *conf,
                                 struct rn_err *err);
 void rn_window_free(struct rn_window *window);
 
-// Starts the tick at time t (units; greater than the window's last). With a step, t is a multiple of
-// it, and ticks left out since the last one are filled in as missing. RN_ELIMIT: the window is full,
-// or the gap does not fit: cut a batch first. RN_EINVAL: t is not a time for a tick.
+// Starts the tick at time t (units; greater than the window's last). With a step, t is a multiple
+// of it, and ticks left out since the last one are filled in as missing. RN_ELIMIT: the window is
+// full, or the gap does not fit: cut a batch first. RN_EINVAL: t is not a time for a tick.
 RN_MUST_CHECK int rn_window_tick(struct rn_window *window, int64_t t, struct rn_err *err);
 // Adds a point to the tick that was started. `every` (0 counts as 1) is that of the point's
 // collector. A point of the same measurement, tags and `every` at the same tick adds to the series'
@@ -52,8 +52,8 @@ uint32_t rn_window_ticks(const struct rn_window *window);
 uint64_t rn_window_samples(const struct rn_window *window); // values in the open window
 uint64_t rn_window_refused(const struct rn_window *window); // values, since the beginning
 // Cut: the window's schema and grid, both borrowed until the next call that changes the window.
-// *schema_changed tells that it differs from the last cut's. Its hash is not filled. RN_ENOENT: there
-// is no value in the window.
+// *schema_changed tells that it differs from the last cut's. Its hash is not filled. RN_ENOENT:
+// there is no value in the window.
 RN_MUST_CHECK int rn_window_cut(struct rn_window *window, const struct rn_schema **schema,
                                 const struct rn_grid **grid, bool *schema_changed,
                                 struct rn_err *err);
