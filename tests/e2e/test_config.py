@@ -15,6 +15,7 @@ import pytest
 
 from runnel_test import bin_path, device_user, free_port, wait_until
 from spine import Spine
+from test_pipeline import ShippedBroker
 
 DEV = "dev-1"
 DEADLINE = {"config.deadline_connected": "3s", "config.deadline_unconnected": "3s"}
@@ -160,6 +161,17 @@ def test_a_document_stored_while_the_bridge_has_no_broker_is_sent_as_soon_as_it_
     revision = fleet.put({"batch.interval": "200ms"})
     relay.up()
     fleet.wait_report(state="confirmed", offered=revision, timeout=10)
+
+
+def test_it_works_with_certificates_and_the_rules_that_we_ship(world):
+    fleet = Fleet(world, broker=ShippedBroker(world))
+    revision = fleet.put({"step": "100ms"})
+    fleet.wait_report(state="confirmed", offered=revision)
+    revision = fleet.put({"step": "100ms", "mqtt.keepalive": "3s"})  # needs a new connection
+    fleet.wait_report(state="confirmed", offered=revision, running=revision)
+    fleet.proc.wait_log("event=connected", count=2)
+    fleet.spine.settle()
+    fleet.spine.assert_nothing_is_lost()
 
 
 def test_a_simulated_fleet_is_configured_one_by_one(world):
