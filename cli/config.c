@@ -144,20 +144,25 @@ static void print_report(const struct rn_json *report)
     putchar('\n');
 }
 
+// The bridge's answer as it is.
+static int print_answer(struct session *session, const char *rest, struct rn_err *err)
+{
+    char path[128];
+    struct rn_buf out;
+    rn_buf_init(&out, 1u << 20);
+    device_path(path, sizeof path, session->args[1], rest);
+    int rc = api_text(session->api, path, &out, err);
+    if (rc == 0)
+        fwrite(out.data, 1, out.len, stdout);
+    rn_buf_release(&out);
+    return rc;
+}
+
 static int verb_get(struct session *session, const char *comment, struct rn_err *err)
 {
     (void)comment;
-    if (session->json) {
-        char path[128];
-        struct rn_buf out;
-        rn_buf_init(&out, 1u << 20);
-        device_path(path, sizeof path, session->args[1], "");
-        int rc = api_text(session->api, path, &out, err);
-        if (rc == 0)
-            fwrite(out.data, 1, out.len, stdout);
-        rn_buf_release(&out);
-        return rc;
-    }
+    if (session->json)
+        return print_answer(session, "", err);
     struct rn_json *answer = NULL;
     struct settings settings;
     int rc = get_config(session, &answer, err);
@@ -220,6 +225,8 @@ static int verb_set(struct session *session, const char *comment, struct rn_err 
 static int verb_history(struct session *session, const char *comment, struct rn_err *err)
 {
     (void)comment;
+    if (session->json)
+        return print_answer(session, "/history", err);
     struct rn_json *answer = NULL;
     int rc = get_history(session, &answer, err);
     if (rc < 0)
@@ -268,18 +275,49 @@ static int64_t revision_argument(const struct session *session, int index, int64
     return session->nargs > index ? strtoll(session->args[index], NULL, 10) : otherwise;
 }
 
-static void print_diff(const struct settings *from, const struct settings *to)
+// What is in `these` and not, or otherwise, in `those`.
+static void print_changes(char sign, const struct settings *these, const struct settings *those)
 {
-    for (uint32_t i = 0; i < from->count; i++) {
-        const char *now = find_setting(to, from->item[i].key);
-        if (!now || strcmp(now, from->item[i].value) != 0)
-            printf("-%s: %s\n", from->item[i].key, from->item[i].value);
+    for (uint32_t i = 0; i < these->count; i++) {
+        const char *other = find_setting(those, these->item[i].key);
+        if (!other || strcmp(other, these->item[i].value) != 0)
+            printf("%c%s: %s\n", sign, these->item[i].key, these->item[i].value);
     }
-    for (uint32_t i = 0; i < to->count; i++) {
-        const char *before = find_setting(from, to->item[i].key);
-        if (!before || strcmp(before, to->item[i].value) != 0)
-            printf("+%s: %s\n", to->item[i].key, to->item[i].value);
+}
+
+static void put_changes(struct rn_buf *out, const char *name, const struct settings *these,
+                        const struct settings *those)
+{
+    bool first = true;
+    rn_buf_printf(out, ",\"%s\":{", name);
+    for (uint32_t i = 0; i < these->count; i++) {
+        const char *other = find_setting(those, these->item[i].key);
+        if (other && strcmp(other, these->item[i].value) == 0)
+            continue;
+        rn_buf_text(out, first ? "" : ",");
+        put_text(out, these->item[i].key, these->item[i].value);
+        first = false;
     }
+    rn_buf_byte(out, '}');
+}
+
+static void print_diff(const struct session *session, int64_t older, const struct settings *from,
+                       int64_t newer, const struct settings *to)
+{
+    struct rn_buf out;
+    if (!session->json) {
+        printf("--- revision %lld\n+++ revision %lld\n", (long long)older, (long long)newer);
+        print_changes('-', from, to);
+        print_changes('+', to, from);
+        return;
+    }
+    rn_buf_init(&out, 1u << 20);
+    rn_buf_printf(&out, "{\"from\":%lld,\"to\":%lld", (long long)older, (long long)newer);
+    put_changes(&out, "removed", from, to);
+    put_changes(&out, "added", to, from);
+    rn_buf_text(&out, "}\n");
+    fputs(rn_buf_cstr(&out), stdout);
+    rn_buf_release(&out);
 }
 
 static int verb_diff(struct session *session, const char *comment, struct rn_err *err)
@@ -295,10 +333,8 @@ static int verb_diff(struct session *session, const char *comment, struct rn_err
     rc = settings_of(answer, older, &from, err);
     if (rc == 0)
         rc = settings_of(answer, newer, &to, err);
-    if (rc == 0) {
-        printf("--- revision %lld\n+++ revision %lld\n", (long long)older, (long long)newer);
-        print_diff(&from, &to);
-    }
+    if (rc == 0)
+        print_diff(session, older, &from, newer, &to);
     rn_json_free(answer);
     return rc;
 }

@@ -163,6 +163,33 @@ def test_a_document_stored_while_the_bridge_has_no_broker_is_sent_as_soon_as_it_
     fleet.wait_report(state="confirmed", offered=revision, timeout=10)
 
 
+def test_the_command_line_sets_shows_and_takes_back(world):
+    fleet = Fleet(world)
+    token = (fleet.spine.bridge_folder / "http.token").read_text().strip()
+
+    def runnel(verb, *words):
+        return world.run([bin_path("runnel"), "config", verb, DEV, *words, "--json",
+                          "--url", f"http://127.0.0.1:{fleet.spine.http_port}", "--token", token]).stdout
+
+    assert json.loads(runnel("set", "step=100ms", "--comment", "look closer"))["revision"] == 1
+    fleet.wait_report(state="confirmed", offered=1)
+    runnel("set", "batch.interval=200ms")
+    fleet.wait_report(state="confirmed", offered=2)
+    assert json.loads(runnel("get"))["settings"] == {"step": "100ms", "batch.interval": "200ms"}
+    runnel("set", "step=")  # the local file's value again
+    fleet.wait_report(state="confirmed", offered=3)
+    assert fleet.check()["step"] == ("200ms", "--set")
+    runnel("rollback", "1")
+    fleet.wait_report(state="confirmed", offered=4)
+    assert fleet.check()["step"] == ("100ms", "remote r4")
+    assert fleet.check()["batch.interval"] == ("400ms", "--set")
+    assert json.loads(runnel("diff")) == {"from": 3, "to": 4, "removed": {"batch.interval": "200ms"},
+                                          "added": {"step": "100ms"}}
+    history = json.loads(runnel("history"))["history"]
+    assert [version["revision"] for version in history] == [4, 3, 2, 1]
+    assert history[3]["comment"] == "look closer"
+
+
 def test_it_works_with_certificates_and_the_rules_that_we_ship(world):
     fleet = Fleet(world, broker=ShippedBroker(world))
     revision = fleet.put({"step": "100ms"})
