@@ -164,7 +164,8 @@ def test_publishes_open_at_a_loss_are_reported_exactly_once(world):
     published = [int(line.split()[1]) for line in driver.lines(r"^pub ")]
     refused = [int(line.split()[1]) for line in driver.lines(r"^refused ")]
     assert sorted(published + refused) == list(range(40))
-    assert len([line for line in driver.lines(r"^pub \d+ -1$")]) == 16
+    lost = [int(line.split()[1]) for line in driver.lines(r"^pub \d+ -1$")]
+    assert len([token for token in lost if token % 2]) == 16  # QoS 1: the window
     relay.pass_()
     driver.up(count=2)
     driver.send("pub a/b 1 0 100 y")
@@ -409,8 +410,7 @@ def test_wrong_authority_and_wrong_name_are_refused(world, tmp_path):
     broker = world.broker(pki=pki)
     wrong_ca = Driver(world, broker.tls_url, "wrong-ca", ca=other.ca)
     assert "certificate verify failed" in wrong_ca.down()[3]
-    url = broker.tls_url.replace("127.0.0.1", "localhost")
-    Driver(world, url, "right-name", ca=pki.ca).up()
+    Driver(world, broker.tls_url, "right-name", ca=pki.ca).up()
     pki.server = lambda: pki.issue("broker", "serverAuth", "DNS:elsewhere.example")
     foreign = world.broker("foreign", pki=pki)
     wrong_name = Driver(world, foreign.tls_url, "wrong-name", ca=pki.ca)
