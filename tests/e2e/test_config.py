@@ -47,6 +47,11 @@ class Fleet:
         self.agents.kill()
         self.agents.start()
 
+    def assert_nothing_is_lost(self):
+        self.spine.let_pass(50)
+        self.spine.settle()
+        self.spine.assert_nothing_is_lost()
+
     # ---- what an operator does ----
 
     def put(self, settings, **more):
@@ -147,8 +152,7 @@ def test_a_changed_period_takes_effect_within_two_seconds(world):
     assert fleet.status()["config_revision"] == str(revision)
     device = fleet.spine.device(DEV)
     assert device["config"]["running"] == revision, device
-    fleet.spine.settle()
-    fleet.spine.assert_nothing_is_lost()
+    fleet.assert_nothing_is_lost()
 
 
 def test_a_document_stored_while_the_bridge_has_no_broker_is_sent_as_soon_as_it_has(world):
@@ -197,8 +201,7 @@ def test_it_works_with_certificates_and_the_rules_that_we_ship(world):
     revision = fleet.put({"step": "100ms", "mqtt.keepalive": "3s"})  # needs a new connection
     fleet.wait_report(state="confirmed", offered=revision, running=revision)
     fleet.proc.wait_log("event=connected", count=2)
-    fleet.spine.settle()
-    fleet.spine.assert_nothing_is_lost()
+    fleet.assert_nothing_is_lost()
 
 
 def test_a_simulated_fleet_is_configured_one_by_one(world):
@@ -335,8 +338,7 @@ def test_a_device_that_was_cut_off_comes_back_by_itself(world, kills):
     # The next one has its own chance.
     revision = fleet.put({"batch.interval": "200ms"})
     fleet.wait_report(state="confirmed", offered=revision)
-    fleet.spine.settle()
-    fleet.spine.assert_nothing_is_lost()
+    fleet.assert_nothing_is_lost()
 
 
 def test_a_broker_of_somebody_else_does_not_keep_the_device(world):
@@ -346,8 +348,7 @@ def test_a_broker_of_somebody_else_does_not_keep_the_device(world):
     revision = fleet.put({"mqtt.addresses": f"[{other.url}]"})
     report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=15)
     assert "not acknowledged" in report["reason"], report
-    fleet.spine.settle()
-    fleet.spine.assert_nothing_is_lost()
+    fleet.assert_nothing_is_lost()
 
 
 def test_another_broker_with_the_bridge_behind_it_is_confirmed_there(world):
@@ -374,8 +375,7 @@ def test_an_outage_of_the_bridge_during_probation_rejects_nothing_for_ever(world
     time.sleep(seconds)  # the outage
     fleet.spine.bridge.resume()
     fleet.wait_report(state="confirmed", offered=7, running=7, timeout=25)
-    fleet.spine.settle()
-    fleet.spine.assert_nothing_is_lost()
+    fleet.assert_nothing_is_lost()
 
 
 def test_an_outage_of_the_broker_during_probation_rejects_nothing_for_ever(world):
@@ -390,8 +390,7 @@ def test_an_outage_of_the_broker_during_probation_rejects_nothing_for_ever(world
     fleet.proc.wait_log("event=config_applied .*revision=0", timeout=15)
     fleet.spine.broker.start()
     fleet.wait_report(state="confirmed", offered=7, running=7, timeout=25)
-    fleet.spine.settle()
-    fleet.spine.assert_nothing_is_lost()
+    fleet.assert_nothing_is_lost()
 
 
 def test_a_stopped_database_rejects_nothing(world):
@@ -400,8 +399,7 @@ def test_a_stopped_database_rejects_nothing(world):
     revision = fleet.put({"batch.interval": "200ms"})
     fleet.wait_report(state="confirmed", offered=revision, running=revision, timeout=5)
     fleet.spine.influx.resume()
-    fleet.spine.settle()
-    fleet.spine.assert_nothing_is_lost()
+    fleet.assert_nothing_is_lost()
 
 
 # ---- what stays ----------------------------------------------------------------------------------
