@@ -151,6 +151,22 @@ def test_a_database_that_is_down_for_long_delays_its_own_cursor_only(spine, long
     spine.assert_nothing_is_lost()
 
 
+def test_an_agent_that_is_stopped_again_and_again_ends_well_each_time(world, long):
+    """Paho's threads once crashed a process that ended on a busy machine: one time in 300."""
+    spine = Spine(world)
+    several = [spine.simulate(1, prefix=f"dev{number}-") for number in range(4)]
+    for _ in range(100 if long else 4):
+        for agents in several:
+            agents.proc.wait_log("event=connected", after=agents.mark)
+        for agents in several:
+            agents.proc.signal(signal.SIGTERM)
+        for agents in several:
+            agents.stop()
+            agents.start()
+    spine.settle()
+    spine.assert_nothing_is_lost()
+
+
 def test_a_tick_is_not_taken_twice_by_a_quick_restart_or_a_reload(world):
     """The database would keep one value of two for the same series and time."""
     spine = Spine(world)

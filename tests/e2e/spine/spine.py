@@ -41,7 +41,7 @@ class Agents:
         self.truth = spine.truth
         self.command = command
         self.collecting = True
-        self._mark = 0
+        self.mark = 0
         self.proc = spine.world.program("runnel-agent", *self._arguments(), log=name)
 
     def _arguments(self):
@@ -64,7 +64,8 @@ class Agents:
 
     def stop(self):
         """SIGTERM: within 2 s, the open window is committed."""
-        self.proc.wait_log("event=agent_started", after=self._mark, count=len(self.folders))
+        if self.proc.running():
+            self.proc.wait_log("event=agent_started", after=self.mark, count=len(self.folders))
         code = self.proc.terminate(8)
         assert code == 0, f"{self.name} ended with {code}:\n{self.proc.tail()}"
         self._take_stock()
@@ -78,7 +79,7 @@ class Agents:
 
     def start(self, collecting=True):
         self.collecting = collecting
-        self._mark = self.proc.mark()
+        self.mark = self.proc.mark()
         self.proc.command = [bin_path("runnel-agent"), *map(str, self._arguments())]
         self.proc.start()
 
