@@ -10,9 +10,9 @@
 // out, and nothing stale can be mistaken for news of the next session. It also guarantees that
 // publishes queued in a lost session are never sent in the next one, as Paho would do on a
 // reconnect. A second client that is never connected, the anchor, outlives us: with its last client
-// Paho ends its threads, which would block the loop at every reconnect, and frees what they use after
-// a second, also when they have not ended yet: on a busy machine a stopping process died of that.
-// Paho keeps hold of the anchor, so it is no leak, but for every rn_mqtt_new one stays.
+// Paho ends its threads, which would block the loop at every reconnect, and frees what they use
+// after a second, also when they have not ended yet: on a busy machine a stopping process died of
+// that. Paho keeps hold of the anchor, so it is no leak, but for every rn_mqtt_new one stays.
 //
 // Each publish and subscription owns one notice, which is in the queue at most once; so the queue
 // for notices has room for all and news about them is never lost nor reported twice.

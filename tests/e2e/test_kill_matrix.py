@@ -181,3 +181,21 @@ def test_a_tick_is_not_taken_twice_by_a_quick_restart_or_a_reload(world):
     spine.let_pass(24)
     spine.settle()
     spine.assert_nothing_is_lost()
+
+
+def test_a_buffer_that_overflows_drops_the_oldest_and_counts_each_sample(world):
+    spine = Spine(world, influx=True)
+    agent = spine.run("small", {"step": "100ms", "batch.interval": "200ms", "buffer.max_bytes": "64k"})
+    spine.wait_online()
+    spine.broker.kill()
+    wait_until(lambda: agent.ledgers()["small"]["evicted"] > 500, 60, lambda: f"eviction: {agent.ledgers()}")
+    spine.broker.start()
+    spine.wait_live()
+    spine.settle()
+    ledger, truth, found = agent.ledgers()["small"], spine.truth.values, influx_points(spine.influx, DB)
+    assert ledger["produced"] == ledger["delivered"] + ledger["evicted"] == len(truth)
+    assert found.items() <= truth.items(), "something came from nowhere"
+    missing = {key[3] for key in truth.keys() - found.keys()}
+    assert len(truth) - len(found) == ledger["evicted"]
+    kept_since = min(time for time in {key[3] for key in found} if time > min(missing))
+    assert max(missing) <= kept_since, "the oldest go first"
