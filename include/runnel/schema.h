@@ -57,12 +57,40 @@ struct rn_group {
     uint32_t nseries; // >= 1
 };
 
+// Rules tell the encodings 1 and 2 what to expect of a column, so that only the difference costs
+// bytes; they never change a value. Expected at a tick:
+//   floor(num / den), each = constant + time * t + sum of coefficient * column at this tick
+// with t the tick's time in units and columns read as signed 64-bit numbers. Where a column is
+// missing or no scaled integer, where a sum leaves 128 bits or den is not positive, the expectation
+// of the column's tick before stays (0 at first). A rule refers to columns that have no rule, or
+// that an earlier rule of the list is about; terms ascend by column.
+#define RN_RULE_TERMS_PER_COLUMN 4 // all terms of a schema: at most this times its columns
+
+struct rn_term {
+    uint32_t column;
+    int64_t coefficient;
+};
+
+struct rn_linear {
+    int64_t constant, time;
+    const struct rn_term *terms;
+    uint32_t nterms;
+};
+
+struct rn_rule {
+    uint32_t column;
+    uint32_t reserved; // 0
+    struct rn_linear num, den;
+};
+
 struct rn_schema {
     uint64_t unit_ns; // length of the time unit: 1, 1000, 1000000 or 1000000000 ns
     uint64_t step;    // in units between ticks; 0: irregular, batches carry their times
     const struct rn_group *groups;
     uint32_t ngroups;
     uint32_t ncolumns;           // sum of nfields * nseries
+    uint32_t nrules;             // <= ncolumns
+    const struct rn_rule *rules; // in the order in which they apply
     uint8_t hash[RN_HASH_BYTES]; // of the deterministic encoding; filled by whoever has it
 };
 
@@ -83,7 +111,7 @@ RN_MUST_CHECK int rn_field_check(const struct rn_field *field, struct rn_err *er
 // A tag set: at most RN_SCHEMA_MAX_TAGS, valid names, strictly ascending keys.
 RN_MUST_CHECK int rn_tags_check(const struct rn_tag *tags, uint32_t ntags, struct rn_err *err);
 // The whole schema, bounded work: counts and sums, units, every name, unique fields within a group
-// and unique tag sets within a group.
+// and unique tag sets within a group, every rule.
 RN_MUST_CHECK int rn_schema_check(const struct rn_schema *schema, struct rn_err *err);
 
 // True if a group with this `every` is due at tick time t (in units) of a schema with this step.

@@ -86,10 +86,12 @@ struct rn_batch_head {
 };
 struct rn_batch_info {
     uint32_t schema_id;
-    int64_t t0;             // time of the first tick in the schema's units since 1970
-    uint32_t n;             // ticks
-    uint32_t enc;           // 0, 1, 2
-    struct rn_span columns; // the encoded columns item, borrowed
+    int64_t t0;               // time of the first tick in the schema's units since 1970
+    uint32_t n;               // ticks
+    uint32_t enc;             // 0, 1, 2
+    struct rn_span columns;   // the encoded columns item, borrowed
+    bool has_base, has_hints; // named in ext; never in encoding 0
+    uint32_t base_id, hints_id;
 };
 void rn_batch_put_head(struct rn_buf *out, const struct rn_batch_head *head);
 // Encodes the body of a grid in encoding 0. t0 is grid->times[0] >= 0; with a step, times must be
@@ -107,10 +109,73 @@ RN_MUST_CHECK int rn_batch_open_body(struct rn_span body, struct rn_batch_info *
 // How many bytes rn_batch_decode needs for this schema, n and body, at most.
 size_t rn_batch_grid_bytes(const struct rn_schema *schema, const struct rn_batch_info *info);
 // Decodes the columns into a grid over storage (aligned to 8). Refuses n x columns over
-// RN_BATCH_MAX_CELLS. Every time fits 64 bits in nanoseconds.
+// RN_BATCH_MAX_CELLS. Every time fits 64 bits in nanoseconds. All encodings; RN_EUNSUPPORTED for a
+// batch that names a base or hints. Takes 20 kB of stack.
 RN_MUST_CHECK int rn_batch_decode(const struct rn_schema *schema, const struct rn_batch_info *info,
                                   struct rn_grid *grid, void *storage, size_t size,
                                   struct rn_err *err);
+
+// ---- encodings 1 and 2 --------------------------------------------------------------------------
+// 1: zigzag varints, deflated. 2: adaptive range coder. Both code what a column's rule and base do
+// not tell already; 2 also takes hints. docs/PROTOCOL.md is the description of the format.
+// Hints and base are immutable objects, like schemas, and belong to one schema.
+enum { RN_ENC_PLAIN = 0, RN_ENC_DEFLATE = 1, RN_ENC_RANGE = 2, RN_ENC_MAX = 2 };
+
+// What a column's numbers are usually like, so that the coder need not find out in every batch.
+struct rn_hint {
+    uint8_t first; // bits of the first number's distance from the base, 0..64
+    uint8_t step;  // twice the mean of log2(1 + |difference from tick to tick|), 0..127
+};
+struct rn_hints {
+    struct rn_hint column[RN_SCHEMA_MAX_COLUMNS];
+    uint32_t ncolumns;
+};
+RN_MUST_CHECK int rn_hints_encode(const struct rn_hints *hints, struct rn_buf *out);
+RN_MUST_CHECK int rn_hints_decode(struct rn_span bytes, struct rn_hints *hints, struct rn_err *err);
+
+// What a column's first number is compared with: an earlier one, less what its rule expected then.
+struct rn_base {
+    int64_t column[RN_SCHEMA_MAX_COLUMNS];
+    uint32_t ncolumns;
+    uint32_t crc; // CRC-32C of the object's bytes, which the batch's own CRC goes on from
+};
+RN_MUST_CHECK int rn_base_encode(struct rn_base *base, struct rn_buf *out);
+RN_MUST_CHECK int rn_base_decode(struct rn_span bytes, struct rn_base *base, struct rn_err *err);
+// Base from the last scaled number of each column (0 where there is none).
+void rn_base_from(const struct rn_schema *schema, const struct rn_grid *grid, struct rn_base *base);
+// Gathers hints over many batches. Begin with a zeroed struct, add grids, then look.
+struct rn_hints_sums {
+    uint64_t step[RN_SCHEMA_MAX_COLUMNS], first[RN_SCHEMA_MAX_COLUMNS];
+    uint32_t nsteps[RN_SCHEMA_MAX_COLUMNS], nfirsts[RN_SCHEMA_MAX_COLUMNS];
+};
+// base: the one that batches like this are encoded with, or NULL.
+void rn_hints_add(const struct rn_schema *schema, const struct rn_base *base,
+                  const struct rn_grid *grid, struct rn_hints_sums *sums);
+void rn_hints_from(const struct rn_schema *schema, const struct rn_hints_sums *sums,
+                   struct rn_hints *hints);
+
+// What a batch is encoded with beside its schema; NULL members: without.
+struct rn_coding {
+    const struct rn_base *base;
+    const struct rn_hints *hints; // encoding 2 only
+    uint32_t base_id, hints_id;   // their local numbers
+};
+// Bytes of work memory (aligned to 8) that encoding and decoding take; nothing is allocated.
+#define RN_ENCODE_WORK 49152 // enough for each; encoding 2 alone takes RN_RANGE_WORK
+#define RN_DECODE_WORK 20480
+#define RN_RANGE_WORK  16384
+// As rn_batch_encode_body, in any encoding. with may be NULL.
+RN_MUST_CHECK int rn_batch_encode_as(uint32_t enc, const struct rn_schema *schema,
+                                     uint32_t schema_id, const struct rn_coding *with,
+                                     const struct rn_grid *grid, void *work, size_t work_size,
+                                     struct rn_buf *out, struct rn_err *err);
+// As rn_batch_decode, with the base and hints that the batch names. RN_ENOENT: one is missing;
+// RN_EFORMAT also: they, or the bytes, are not those that the batch was encoded with.
+RN_MUST_CHECK int rn_batch_decode_with(const struct rn_schema *schema,
+                                       const struct rn_batch_info *info,
+                                       const struct rn_coding *with, struct rn_grid *grid,
+                                       void *storage, size_t size, void *work, size_t work_size,
+                                       struct rn_err *err);
 
 // ---- status (s): birth, will, stop --------------------------------------------------------------
 enum rn_presence { RN_PRESENCE_WILL = 0, RN_PRESENCE_ONLINE = 1, RN_PRESENCE_STOPPED = 2 };

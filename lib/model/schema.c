@@ -1,6 +1,8 @@
 // See runnel/schema.h. Work is bounded by RN_SCHEMA_MAX_COLUMNS squared in the worst case.
 #include <runnel/schema.h>
 
+#include <string.h>
+
 // C1 controls are two bytes in UTF-8: 0xc2 0x80..0x9f.
 static bool is_control(const uint8_t *at, const uint8_t *end)
 {
@@ -132,6 +134,63 @@ static int sizes_check(const struct rn_schema *schema, struct rn_err *err)
     return RN_OK;
 }
 
+// Columns that a rule may refer to: without a rule, or with one that came before.
+struct known {
+    uint8_t bits[RN_SCHEMA_MAX_COLUMNS / 8];
+};
+
+static bool is_known(const struct known *known, uint32_t column)
+{
+    return known->bits[column / 8] >> (column % 8) & 1;
+}
+
+static int linear_check(const struct rn_linear *linear, uint32_t ncolumns,
+                        const struct known *known, struct rn_err *err)
+{
+    for (uint32_t i = 0; i < linear->nterms; i++) {
+        uint32_t column = linear->terms[i].column;
+        if (column >= ncolumns || !is_known(known, column))
+            return rn_fail(err, RN_EFORMAT, "a rule refers to a column that comes later");
+        if (i && column <= linear->terms[i - 1].column)
+            return rn_fail(err, RN_EFORMAT, "terms of a rule do not ascend");
+    }
+    return RN_OK;
+}
+
+// A divisor that is a number is positive; one that has terms is looked at where it is used.
+static int rule_check(const struct rn_rule *rule, uint32_t ncolumns, const struct known *known,
+                      struct rn_err *err)
+{
+    if (rule->den.nterms == 0 && rule->den.time == 0 && rule->den.constant < 1)
+        return rn_fail(err, RN_EFORMAT, "divisor of a rule is not positive");
+    int rc = linear_check(&rule->num, ncolumns, known, err);
+    return rc < 0 ? rc : linear_check(&rule->den, ncolumns, known, err);
+}
+
+static int rules_check(const struct rn_schema *schema, struct rn_err *err)
+{
+    struct known known;
+    uint64_t terms = 0;
+    memset(&known, 0xff, sizeof known);
+    for (uint32_t i = 0; i < schema->nrules; i++) {
+        uint32_t column = schema->rules[i].column;
+        if (column >= schema->ncolumns || !is_known(&known, column))
+            return rn_fail(err, RN_EFORMAT, "a rule's column has a rule already, or is none");
+        known.bits[column / 8] = (uint8_t)(known.bits[column / 8] & ~(1U << column % 8));
+        terms += schema->rules[i].num.nterms + schema->rules[i].den.nterms;
+    }
+    if (terms > (uint64_t)schema->ncolumns * RN_RULE_TERMS_PER_COLUMN)
+        return rn_fail(err, RN_ELIMIT, "rules have too many terms");
+    for (uint32_t i = 0; i < schema->nrules; i++) {
+        uint32_t column = schema->rules[i].column;
+        int rc = rule_check(&schema->rules[i], schema->ncolumns, &known, err);
+        if (rc < 0)
+            return rc;
+        known.bits[column / 8] = (uint8_t)(known.bits[column / 8] | 1U << column % 8);
+    }
+    return RN_OK;
+}
+
 int rn_schema_check(const struct rn_schema *schema, struct rn_err *err)
 {
     int rc = sizes_check(schema, err);
@@ -142,5 +201,5 @@ int rn_schema_check(const struct rn_schema *schema, struct rn_err *err)
         if (rc == RN_OK)
             rc = series_check(&schema->groups[g], err);
     }
-    return rc;
+    return rc < 0 ? rc : rules_check(schema, err);
 }

@@ -5,6 +5,8 @@
 
 #define BATCH_ITEMS   9
 #define SCHEMA_ID_MAX 65535
+#define EXT_BASE      1
+#define EXT_HINTS     2
 // Keys of ext below this change how the columns are read and must be understood.
 #define EXT_FIRST_OPTIONAL 16
 
@@ -36,16 +38,35 @@ static int get_head(struct rn_cbor_in *in, struct rn_batch_head *head)
     return RN_OK;
 }
 
-static int get_ext(struct rn_cbor_in *in)
+// A local number that ext names; encoding 0 takes neither base nor hints.
+static int get_named(struct rn_cbor_in *in, const struct rn_batch_info *info, bool *has,
+                     uint32_t *id)
+{
+    uint64_t number = 0;
+    if (info->enc == RN_ENC_PLAIN)
+        return rn_cbor_fail(in, RN_EUNSUPPORTED, "encoding 0 has no base and no hints");
+    int result = rn_cbor_get_uint(in, SCHEMA_ID_MAX, &number);
+    *has = true;
+    *id = (uint32_t)number;
+    return result;
+}
+
+static int get_ext(struct rn_cbor_in *in, struct rn_batch_info *info)
 {
     uint64_t pairs;
     int64_t key = -1;
     int result = rn_cbor_get_map(in, UINT64_MAX, &pairs);
     for (uint64_t i = 0; !result && i < pairs; i++) {
         result = rec_key(in, &key);
-        if (!result && key < EXT_FIRST_OPTIONAL)
+        if (result)
+            break;
+        if (key == EXT_BASE)
+            result = get_named(in, info, &info->has_base, &info->base_id);
+        else if (key == EXT_HINTS)
+            result = get_named(in, info, &info->has_hints, &info->hints_id);
+        else if (key < EXT_FIRST_OPTIONAL)
             result = rn_cbor_fail(in, RN_EUNSUPPORTED, "extension is not known to this program");
-        if (!result)
+        else
             result = rn_cbor_skip(in);
     }
     return result;
@@ -69,9 +90,12 @@ static int get_body(struct rn_cbor_in *in, struct rn_batch_info *info)
     result = rn_cbor_skip(in);
     if (result)
         return result;
-    *info = (struct rn_batch_info){(uint32_t)schema_id, (int64_t)t0, (uint32_t)n, (uint32_t)enc,
-                                   rn_cbor_since(in, mark)};
-    return get_ext(in);
+    *info = (struct rn_batch_info){.schema_id = (uint32_t)schema_id,
+                                   .t0 = (int64_t)t0,
+                                   .n = (uint32_t)n,
+                                   .enc = (uint32_t)enc,
+                                   .columns = rn_cbor_since(in, mark)};
+    return get_ext(in, info);
 }
 
 static int check_size(struct rn_span bytes, struct rn_err *err)

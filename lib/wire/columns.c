@@ -2,120 +2,14 @@
 //   [valid, varying, values] or, for a schema without step, [valid, varying, values, times].
 // Only cells that are due count; a cell that is not due is missing on both sides. An integer stands
 // for its difference, modulo 2^64, to the integer before it in the column (0 before the first).
+// Rules, hints and base mean nothing here: any tool that reads CBOR can read these columns.
+#include "lib/wire/packed.h"
+
 #include <runnel/cbor.h>
-#include <runnel/wire.h>
 
 #include <math.h>
-#include <string.h>
-
-#define TAIL_MAX 32 // head of a batch and what surrounds the columns in its body, at most
-
-struct column {
-    const struct rn_group *group;
-    const struct rn_field *field;
-    uint32_t index;
-};
-
-// Goes through the columns in order; begin with {.schema = schema}.
-struct walk {
-    const struct rn_schema *schema;
-    uint32_t group, series, field, index;
-};
-
-static bool walk_next(struct walk *walk, struct column *column)
-{
-    const struct rn_schema *schema = walk->schema;
-    while (walk->group < schema->ngroups) {
-        const struct rn_group *group = &schema->groups[walk->group];
-        if (walk->field == group->nfields) {
-            walk->field = 0;
-            walk->series++;
-        }
-        if (walk->series < group->nseries && group->nfields) {
-            *column = (struct column){group, &group->fields[walk->field++], walk->index++};
-            return true;
-        }
-        walk->series = walk->field = 0;
-        walk->group++;
-    }
-    return false;
-}
-
-static bool is_due(const struct rn_schema *schema, const struct rn_grid *grid,
-                   const struct rn_group *group, uint32_t tick)
-{
-    return rn_tick_due((uint64_t)grid->times[tick], schema->step, group->every);
-}
-
-// Times of a schema's batch are 0 or later and fit 64 bits in nanoseconds.
-static int64_t time_max(const struct rn_schema *schema)
-{
-    return INT64_MAX / (int64_t)schema->unit_ns;
-}
-
-// Whether a scaled integer is a value of its field: nothing that nobody could read is let in or
-// out.
-static bool integer_fits(const struct rn_field *field, int64_t scaled)
-{
-    int64_t product;
-    uint64_t whole;
-    switch (field->type) {
-    case RN_BOOL:
-        return scaled == 0 || scaled == 1;
-    case RN_UINT:
-        return !__builtin_mul_overflow((uint64_t)scaled, field->mul, &whole);
-    case RN_INT:
-    case RN_FLOAT:
-        return !__builtin_mul_overflow(scaled, field->mul, &product);
-    default:
-        return false;
-    }
-}
 
 // ---- encoding -----------------------------------------------------------------------------------
-
-static int check_times(const struct rn_schema *schema, const struct rn_grid *grid,
-                       struct rn_err *err)
-{
-    int64_t t0 = grid->times[0];
-    if (t0 < 0 || (schema->step && (uint64_t)t0 % schema->step))
-        return rn_fail(err, RN_EINVAL, "first tick is no multiple of the step");
-    for (uint32_t i = 0; i < grid->n; i++) {
-        int64_t t = grid->times[i];
-        if (t < t0 || t > time_max(schema))
-            return rn_fail(err, RN_EINVAL, "time of tick %u is out of range", i);
-        if (schema->step && (uint64_t)(t - t0) != i * schema->step)
-            return rn_fail(err, RN_EINVAL, "time of tick %u is not its step's", i);
-    }
-    return RN_OK;
-}
-
-static bool cell_fits(const struct rn_grid *grid, const struct rn_field *field, size_t at)
-{
-    const union rn_cell *cell = &grid->cells[at];
-    switch (grid->states[at]) {
-    case RN_CELL_SCALED:
-        return integer_fits(field, cell->i);
-    case RN_CELL_DOUBLE:
-        return field->type == RN_FLOAT && isfinite(cell->d);
-    case RN_CELL_TEXT: {
-        struct rn_span text = rn_grid_text(grid, at);
-        return field->type == RN_TEXT && text.len <= RN_TEXT_MAX &&
-               rn_utf8_valid(text.data, text.len);
-    }
-    default:
-        return false;
-    }
-}
-
-static bool cell_same(const struct rn_grid *grid, size_t a, size_t b)
-{
-    if (grid->states[a] != grid->states[b])
-        return false;
-    if (grid->states[a] == RN_CELL_TEXT)
-        return rn_span_eq(rn_grid_text(grid, a), rn_grid_text(grid, b));
-    return grid->cells[a].i == grid->cells[b].i; // the bits, of doubles too
-}
 
 struct shape {
     uint32_t due, present;
@@ -246,8 +140,8 @@ static void put_times(const struct rn_grid *grid, struct rn_buf *out)
         rn_cbor_put_int(out, grid->times[i] - grid->times[0]);
 }
 
-static int put_columns(const struct rn_schema *schema, const struct rn_grid *grid,
-                       struct rn_buf *out, struct rn_err *err)
+int columns_put_plain(const struct rn_schema *schema, const struct rn_grid *grid,
+                      struct rn_buf *out, struct rn_err *err)
 {
     struct walk walk = {.schema = schema};
     struct column column;
@@ -271,36 +165,6 @@ static int put_columns(const struct rn_schema *schema, const struct rn_grid *gri
     if (!schema->step)
         put_times(grid, out);
     return RN_OK;
-}
-
-static bool too_many_cells(const struct rn_schema *schema, uint32_t n)
-{
-    return n == 0 || n > RN_BATCH_MAX_CELLS || (uint64_t)n * schema->ncolumns > RN_BATCH_MAX_CELLS;
-}
-
-int rn_batch_encode_body(const struct rn_schema *schema, uint32_t schema_id,
-                         const struct rn_grid *grid, struct rn_buf *out, struct rn_err *err)
-{
-    if (too_many_cells(schema, grid->n))
-        return rn_fail(err, RN_ELIMIT, "%u ticks of %u columns are too many or none", grid->n,
-                       schema->ncolumns);
-    if (grid->ncolumns != schema->ncolumns || schema_id > 65535)
-        return rn_fail(err, RN_EINVAL, "grid or number does not fit the schema");
-    int result = check_times(schema, grid, err);
-    if (result)
-        return result;
-    size_t start = out->len;
-    rn_cbor_put_uint(out, schema_id);
-    rn_cbor_put_int(out, grid->times[0]);
-    rn_cbor_put_uint(out, grid->n);
-    rn_cbor_put_uint(out, 0);
-    result = put_columns(schema, grid, out, err);
-    rn_cbor_put_map(out, 0);
-    if (!result && (!rn_buf_ok(out) || out->len - start > RN_BATCH_MAX_BYTES - TAIL_MAX))
-        result = rn_fail(err, RN_ELIMIT, "batch is over %d bytes", RN_BATCH_MAX_BYTES);
-    if (result)
-        out->len = start;
-    return result;
 }
 
 // ---- decoding -----------------------------------------------------------------------------------
@@ -384,12 +248,6 @@ static int get_text(struct columns_in *from, const struct rn_cbor_item *item, ui
     if (rn_grid_set_text(from->grid, column, tick, item->bytes))
         return rn_cbor_fail(in, RN_ELIMIT, "texts are more than their space");
     return RN_OK;
-}
-
-static void copy_cell(struct rn_grid *grid, size_t to, size_t from)
-{
-    grid->cells[to] = grid->cells[from];
-    grid->states[to] = grid->states[from];
 }
 
 // before: where the column's present cell before this one is, `at` itself for the first.
@@ -481,21 +339,6 @@ static int get_times(struct columns_in *from)
     return result;
 }
 
-// The ticks that follow from the envelope; without a step all at t0 for now.
-static int fill_times(const struct rn_schema *schema, const struct rn_batch_info *info,
-                      struct rn_grid *grid, struct rn_err *err)
-{
-    if (info->t0 < 0 || (schema->step && (uint64_t)info->t0 % schema->step))
-        return rn_fail(err, RN_EFORMAT, "first tick is no multiple of the step");
-    int64_t max = time_max(schema);
-    if (info->t0 > max ||
-        (info->n > 1 && schema->step > (uint64_t)(max - info->t0) / (info->n - 1)))
-        return rn_fail(err, RN_EFORMAT, "ticks are out of range");
-    for (uint32_t i = 0; i < info->n; i++)
-        grid->times[i] = info->t0 + (int64_t)(i * schema->step);
-    return RN_OK;
-}
-
 static int get_columns(struct columns_in *from)
 {
     uint64_t items;
@@ -513,37 +356,10 @@ static int get_columns(struct columns_in *from)
     return result ? result : rn_cbor_end(&from->in);
 }
 
-static uint32_t text_space(const struct rn_schema *schema, const struct rn_batch_info *info)
+int columns_get_plain(const struct rn_schema *schema, struct rn_span item, struct rn_grid *grid,
+                      struct rn_err *err)
 {
-    for (uint32_t i = 0; i < schema->ngroups; i++)
-        for (uint32_t j = 0; j < schema->groups[i].nfields; j++)
-            if (schema->groups[i].fields[j].type == RN_TEXT)
-                return (uint32_t)info->columns.len;
-    return 0;
-}
-
-size_t rn_batch_grid_bytes(const struct rn_schema *schema, const struct rn_batch_info *info)
-{
-    if (too_many_cells(schema, info->n))
-        return 0;
-    return rn_grid_bytes(info->n, schema->ncolumns, text_space(schema, info));
-}
-
-int rn_batch_decode(const struct rn_schema *schema, const struct rn_batch_info *info,
-                    struct rn_grid *grid, void *storage, size_t size, struct rn_err *err)
-{
-    if (too_many_cells(schema, info->n) || info->columns.len > RN_BATCH_MAX_BYTES)
-        return rn_fail(err, RN_ELIMIT, "%u ticks of %u columns are too many or none", info->n,
-                       schema->ncolumns);
-    if (info->enc != 0)
-        return rn_fail(err, RN_EUNSUPPORTED, "encoding %u is not known to this program", info->enc);
-    int result =
-        rn_grid_init(grid, info->n, schema->ncolumns, text_space(schema, info), storage, size, err);
-    if (!result)
-        result = fill_times(schema, info, grid, err);
-    if (result)
-        return result;
     struct columns_in from = {.schema = schema, .grid = grid};
-    rn_cbor_in_init(&from.in, info->columns, err);
+    rn_cbor_in_init(&from.in, item, err);
     return get_columns(&from);
 }

@@ -172,17 +172,113 @@ static int get_groups(struct rn_cbor_in *in, void *msg)
     return result;
 }
 
-// A schema with rules would be decoded wrongly by who ignores them.
+// ---- rules --------------------------------------------------------------------------------------
+
 static bool has_rules(const void *msg)
 {
-    (void)msg;
-    return false;
+    return ((const struct schema_in *)msg)->schema.nrules > 0;
+}
+
+static bool is_one(const struct rn_linear *linear)
+{
+    return linear->constant == 1 && linear->time == 0 && linear->nterms == 0;
+}
+
+static void put_linear(const struct rn_linear *linear, struct rn_buf *out)
+{
+    rn_cbor_put_array(out, 2 + 2 * (size_t)linear->nterms);
+    rn_cbor_put_int(out, linear->constant);
+    rn_cbor_put_int(out, linear->time);
+    for (uint32_t i = 0; i < linear->nterms; i++) {
+        rn_cbor_put_uint(out, linear->terms[i].column);
+        rn_cbor_put_int(out, linear->terms[i].coefficient);
+    }
+}
+
+static void put_rules(const void *msg, struct rn_buf *out)
+{
+    const struct rn_schema *schema = &((const struct schema_in *)msg)->schema;
+    rn_cbor_put_array(out, schema->nrules);
+    for (uint32_t i = 0; i < schema->nrules; i++) {
+        const struct rn_rule *rule = &schema->rules[i];
+        rn_cbor_put_array(out, is_one(&rule->den) ? 2 : 3);
+        rn_cbor_put_uint(out, rule->column);
+        put_linear(&rule->num, out);
+        if (!is_one(&rule->den))
+            put_linear(&rule->den, out);
+    }
+}
+
+static int get_terms(struct rn_cbor_in *in, struct rn_term *terms, uint64_t count)
+{
+    int result = RN_OK;
+    for (uint64_t i = 0; i < count && !result; i++) {
+        uint64_t column = 0;
+        result = rn_cbor_get_uint(in, RN_SCHEMA_MAX_COLUMNS - 1, &column);
+        if (!result)
+            result = rn_cbor_get_int(in, &terms[i].coefficient);
+        terms[i].column = (uint32_t)column;
+    }
+    return result;
+}
+
+static int get_linear(struct rn_cbor_in *in, struct arena *arena, struct rn_linear *linear)
+{
+    uint64_t items;
+    int result = rn_cbor_get_array(in, 2 + 2 * RN_SCHEMA_MAX_COLUMNS, &items);
+    if (!result && (items < 2 || items % 2))
+        result = rn_cbor_fail(in, RN_EFORMAT, "a sum has a constant, a time and pairs");
+    if (!result)
+        result = rn_cbor_get_int(in, &linear->constant);
+    if (!result)
+        result = rn_cbor_get_int(in, &linear->time);
+    if (result)
+        return result;
+    struct rn_term *terms = arena_take(arena, items / 2 - 1, sizeof *terms);
+    if (!terms)
+        return rn_cbor_fail(in, RN_ELIMIT, "does not fit the storage");
+    linear->terms = terms;
+    linear->nterms = (uint32_t)(items / 2 - 1);
+    return get_terms(in, terms, items / 2 - 1);
+}
+
+static int get_rule(struct rn_cbor_in *in, struct arena *arena, struct rn_rule *rule)
+{
+    uint64_t items, column = 0;
+    int result = rn_cbor_get_array(in, 3, &items);
+    if (!result && items < 2)
+        result = rn_cbor_fail(in, RN_EFORMAT, "a rule has 2 or 3 items");
+    if (!result)
+        result = rn_cbor_get_uint(in, RN_SCHEMA_MAX_COLUMNS - 1, &column);
+    if (!result)
+        result = get_linear(in, arena, &rule->num);
+    rule->column = (uint32_t)column;
+    rule->den.constant = 1;
+    if (result || items == 2)
+        return result;
+    result = get_linear(in, arena, &rule->den);
+    if (!result && is_one(&rule->den))
+        result = rn_cbor_fail(in, RN_EFORMAT, "a divisor says its default");
+    return result;
 }
 
 static int get_rules(struct rn_cbor_in *in, void *msg)
 {
-    (void)msg;
-    return rn_cbor_fail(in, RN_EUNSUPPORTED, "rules are not known to this program");
+    struct schema_in *to = msg;
+    uint64_t count;
+    int result = rn_cbor_get_array(in, RN_SCHEMA_MAX_COLUMNS, &count);
+    if (!result && count == 0)
+        result = rn_cbor_fail(in, RN_EFORMAT, "a list of no rules");
+    if (result)
+        return result;
+    struct rn_rule *rules = arena_take(to->arena, count, sizeof *rules);
+    if (!rules)
+        return rn_cbor_fail(in, RN_ELIMIT, "does not fit the storage");
+    for (uint64_t i = 0; i < count && !result; i++)
+        result = get_rule(in, to->arena, &rules[i]);
+    to->schema.rules = rules;
+    to->schema.nrules = (uint32_t)count;
+    return result;
 }
 
 static int get_version(struct rn_cbor_in *in, void *msg)
@@ -203,7 +299,7 @@ static void put_version(const void *msg, struct rn_buf *out)
 
 static const struct rec_custom version_custom = {NULL, put_version, get_version};
 static const struct rec_custom groups_custom = {NULL, put_groups, get_groups};
-static const struct rec_custom rules_custom = {has_rules, NULL, get_rules};
+static const struct rec_custom rules_custom = {has_rules, put_rules, get_rules};
 static const struct rec_row schema_rows[] = {
     {"version", 1, REC_CUSTOM, true, 0, 0, 0, &version_custom},
     {"unit", 2, REC_U64, true, offsetof(struct schema_in, schema.unit_ns), RN_ID_MAX, 0, NULL},

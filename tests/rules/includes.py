@@ -19,13 +19,13 @@ import sys
 
 # The headers of librunnel that all may reach by <runnel/NAME.h>, by the part that they belong to.
 PUBLIC = {
-    "base": "buf crc err map opt rand ranges ring",
+    "base": "buf crc deflate err gzip map opt rand ranges ring",
     "sys": "clock conf crypto db file log loop notify queue",
     "model": "grid samples schema window",
     "text": "text",
     "wire": "cbor wire",
     "mqtt": "mqtt",
-    "net": "gzip http json",
+    "net": "http json",
 }
 
 PURE = {"base", "model", "wire"}

@@ -51,6 +51,12 @@ SCHEMAS = {
     "types": {1: 1, 2: 10**6, 3: 1000, 4: [
         {1: "all", 3: [{1: "i", 2: 0, 3: 1}, {1: "u", 2: 1, 3: 1}, {1: "f", 2: 2, 4: 3},
                        {1: "b", 2: 3, 3: 2}, {1: "größe ✓", 2: 4, 3: 2}], 4: [["a", "1"]]}]},
+    "rules": {1: 1, 2: 10**9, 3: 10, 4: [
+        {1: "mem", 3: [{1: "total", 2: 1, 5: "By", 6: 1024}, {1: "available", 2: 1, 5: "By", 6: 1024},
+                       {1: "used", 2: 1, 5: "By", 6: 1024}, {1: "used_percent", 2: 2, 4: 2, 5: "%"},
+                       {1: "uptime", 2: 0, 3: 1, 5: "s"}], 4: [[]]}],
+        5: [[2, [0, 0, 0, 1, 1, -1]], [3, [0, 0, 0, 1, 2, 20000], [0, 0, 0, 2]],
+            [4, [-1795000000, 1]]]},
     "irregular": {1: 1, 2: 1, 3: 0, 4: [
         {1: "door", 2: 5, 3: [{1: "open", 2: 3}, {1: "who", 2: 4}], 4: [["n", "1"], ["n", "2"]]}]},
 }
@@ -71,6 +77,16 @@ BATCHES = {
     "vitals-gaps": (18, 1, columns.times_of(SCHEMAS["vitals"], T0 + 30, 6),
                     [[1234, None, 1250, 900, None, 7000], [None] * 6, [None, None, 5, 5, 5, None],
                      [None, 7, None, None, None, 8], [4000000] * 6, [None] * 6]),
+    "rules-full": (21, 0, columns.times_of(SCHEMAS["rules"], T0, 6),
+                   [[24684092] * 6, [23815196, 23815100, 23815196, 23815000, 23000000, 23800001],
+                    [868896, 868992, 868896, 869092, 1684092, 884091], [352, 352, 352, 352, 682, 358],
+                    [255200 + 10 * i for i in range(6)]]),
+    "rules-gaps": (22, 0, columns.times_of(SCHEMAS["rules"], T0, 6),
+                   [[24684092, None, 24684092, 0, 24684092, 24684092],
+                    [23815196, 23815100, None, 23815000, 23000000, 23800001],
+                    [868896, 868992, None, 869092, 1684092, None],
+                    [352, literal(3.5200001), 352, 352, None, 358],
+                    [None, 255210, 255220, 7, 17, None]]),
     "types-extremes": (19, 2, columns.times_of(SCHEMAS["types"], NOW, 5),
                        [[-2**63, 2**63 - 1, 0, -1, -2**63],
                         [2**64 - 1, 0, 2**63, 2**63 - 1, 2**64 - 1],
@@ -119,6 +135,8 @@ MESSAGES = {
     "report-rejected": {1: INSTALL, 2: 4, 3: 12, 4: HASH, 5: 13, 6: sha(b"other"), 7: 3,
                         8: "mqtt.keepalive", 9: "61x: expected a duration"},
     "report-none": {1: INSTALL, 2: 1, 7: 0},
+    "hints-three": {1: bytes([0, 12, 64]), 2: bytes([0, 8, 127])},
+    "base-three": {1: [0, -5, MAX]},
     "bridge-status-online": {1: True, 2: LOG, 3: NOW},
     "bridge-status-will": {1: False, 2: LOG, 3: NOW, 4: 2},
 }
@@ -175,9 +193,16 @@ def without(value, key):
     return {k: v for k, v in value.items() if k != key}
 
 
+def terms_over():
+    """Ten columns, 45 terms in rules: over 4 a column."""
+    sums = [[c, [0, 0] + [x for o in range(c) for x in (o, 1)]] for c in range(1, 10)]
+    return {1: 1, 2: 1, 3: 1, 4: [{1: "m", 3: [{1: f"f{i}", 2: 0} for i in range(10)], 4: [[]]}],
+            5: sums}
+
+
 def bad_vectors():
     """{name: (bytes, error, who)}: who is 'cddl' if the CDDL shows it, else 'reader'."""
-    tiny = SCHEMAS["minimal"]
+    tiny, rules = SCHEMAS["minimal"], SCHEMAS["rules"]
     group, field = tiny[4][0], tiny[4][0][3][0]
     one, flat = batch("minimal-one"), batch("minimal-flat")
     status, ack, birth = MESSAGES["status-will"], MESSAGES["ack-empty"], MESSAGES["status-birth"]
@@ -204,7 +229,25 @@ def bad_vectors():
     values = {
         "schema-empty-map": ({}, "EFORMAT", "cddl"),
         "schema-version-2": (changed(tiny, 1, 2), "EUNSUPPORTED", "cddl"),
-        "schema-rules": (changed(tiny, 5, [1]), "EUNSUPPORTED", "reader"),
+        "schema-rules": (changed(tiny, 5, [1]), "EFORMAT", "cddl"),
+        "schema-no-rules": (changed(tiny, 5, []), "EFORMAT", "cddl"),
+        "schema-rule-of-itself": (changed(tiny, 5, [[0, [0, 0, 0, 1]]]), "EFORMAT", "reader"),
+        "schema-rule-of-none": (changed(tiny, 5, [[1, [0, 0]]]), "EFORMAT", "reader"),
+        "schema-rule-twice": (changed(tiny, 5, [[0, [0, 0]], [0, [1, 0]]]), "EFORMAT", "reader"),
+        "schema-rule-over-0": (changed(tiny, 5, [[0, [0, 0], [0, 0]]]), "EFORMAT", "reader"),
+        "schema-rule-over-1": (changed(tiny, 5, [[0, [0, 0], [1, 0]]]), "EFORMAT", "reader"),
+        "schema-rule-odd": (changed(tiny, 5, [[0, [0, 0, 0]]]), "EFORMAT", "cddl"),
+        "schema-rule-empty": (changed(tiny, 5, [[0, []]]), "EFORMAT", "cddl"),
+        "schema-rule-later": (changed(rules, 5, [rules[5][1], rules[5][0]]), "EFORMAT", "reader"),
+        "schema-rule-unsorted": (changed(rules, 5, [[2, [0, 0, 1, 1, 0, 1]]]), "EFORMAT", "reader"),
+        "schema-rule-terms": (terms_over(), "ELIMIT", "reader"),
+        "hints-one-kind": ({1: b"\x00"}, "EFORMAT", "cddl"),
+        "hints-uneven": ({1: b"\x00", 2: b"\x00\x00"}, "EFORMAT", "reader"),
+        "hints-65-bits": ({1: b"\x41", 2: b"\x00"}, "ELIMIT", "reader"),
+        "hints-text": ({1: "a", 2: "b"}, "EFORMAT", "cddl"),
+        "base-empty": ({1: []}, "EFORMAT", "cddl"),
+        "base-missing": ({2: [1]}, "EFORMAT", "cddl"),
+        "base-float": ({1: [1.5]}, "EFORMAT", "cddl"),
         "schema-unit-7": (changed(tiny, 2, 7), "EFORMAT", "cddl"),
         "schema-no-groups": (changed(tiny, 4, []), "ELIMIT", "cddl"),
         "schema-no-fields": (a_group(3, []), "EFORMAT", "cddl"),

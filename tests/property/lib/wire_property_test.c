@@ -15,11 +15,13 @@
 
 #include <cmocka.h>
 
-#define MAX_GROUPS 4
-#define MAX_FIELDS 6
-#define MAX_SERIES 4
-#define MAX_TAGS   3
-#define MAX_NAMES  (MAX_GROUPS * (MAX_FIELDS + MAX_SERIES * MAX_TAGS))
+#define MAX_GROUPS  4
+#define MAX_FIELDS  6
+#define MAX_SERIES  4
+#define MAX_TAGS    3
+#define MAX_COLUMNS (MAX_GROUPS * MAX_FIELDS * MAX_SERIES)
+#define MAX_TERMS   2
+#define MAX_NAMES   (MAX_GROUPS * (MAX_FIELDS + MAX_SERIES * MAX_TAGS))
 
 static struct rn_rand rng;
 static uint64_t seed;
@@ -34,6 +36,8 @@ struct made {
     struct rn_tag tags[MAX_GROUPS][MAX_SERIES][MAX_TAGS];
     char names[MAX_NAMES][40];
     uint32_t nnames;
+    struct rn_rule rules[MAX_COLUMNS];
+    struct rn_term terms[MAX_COLUMNS][2][MAX_TERMS];
     struct rn_schema schema;
 };
 
@@ -92,6 +96,38 @@ static void make_group(struct made *made, uint32_t g)
     made->schema.ncolumns += group->nfields * group->nseries;
 }
 
+static int64_t make_factor(void)
+{
+    return chance(90) ? (int64_t)below(2000) - 1000 : (int64_t)rn_rand_u64(&rng);
+}
+
+// Refers to columns below `from`, which have no rule.
+static struct rn_linear make_linear(struct rn_term *terms, uint32_t from)
+{
+    struct rn_linear linear = {.constant = make_factor(), .terms = terms};
+    linear.time = chance(20) ? make_factor() : 0;
+    for (uint32_t column = 0; column < from && linear.nterms < MAX_TERMS; column++)
+        if (chance(40))
+            terms[linear.nterms++] = (struct rn_term){column, make_factor()};
+    return linear;
+}
+
+// The last columns have rules, in any order.
+static void make_rules(struct made *made)
+{
+    uint32_t columns = made->schema.ncolumns, from = below(columns + 1);
+    made->schema.rules = made->rules;
+    for (uint32_t i = from; i < columns; i++) {
+        struct rn_rule *rule = &made->rules[made->schema.nrules++];
+        *rule = (struct rn_rule){.column = columns - 1 - (i - from), .den = {.constant = 1}};
+        rule->num = make_linear(made->terms[i][0], from);
+        if (chance(50))
+            rule->den = make_linear(made->terms[i][1], from);
+        if (!rule->den.nterms && !rule->den.time && rule->den.constant < 1)
+            rule->den.constant = 1 + below(100);
+    }
+}
+
 static void make_schema(struct made *made)
 {
     static const uint64_t units[] = {1, 1000, 1000000, 1000000000};
@@ -102,6 +138,8 @@ static void make_schema(struct made *made)
     made->schema.ngroups = 1 + below(MAX_GROUPS);
     for (uint32_t g = 0; g < made->schema.ngroups; g++)
         make_group(made, g);
+    if (chance(50))
+        make_rules(made);
 }
 
 static uint64_t make_u64(void)
@@ -244,6 +282,28 @@ static struct rn_span schema_round(struct made *made, struct rn_schema *back)
     return rn_buf_span(&out);
 }
 
+static struct rn_base base;
+static struct rn_hints hints;
+static uint64_t work[RN_ENCODE_WORK / 8];
+
+// Any base and hints that the schema can have, or none.
+static struct rn_coding make_coding(const struct rn_schema *schema)
+{
+    struct rn_coding with = {.base_id = below(65536), .hints_id = below(65536)};
+    uint8_t bytes[2 * 9 * MAX_COLUMNS];
+    struct rn_buf out;
+    rn_buf_init_fixed(&out, bytes, sizeof bytes);
+    base.ncolumns = hints.ncolumns = schema->ncolumns;
+    for (uint32_t i = 0; i < schema->ncolumns; i++) {
+        base.column[i] = (int64_t)make_u64();
+        hints.column[i] = (struct rn_hint){(uint8_t)below(65), (uint8_t)below(128)};
+    }
+    assert_int_equal(rn_base_encode(&base, &out), RN_OK);
+    with.base = chance(50) ? &base : NULL;
+    with.hints = chance(50) ? &hints : NULL;
+    return with;
+}
+
 static void *decode_batch(const struct rn_schema *schema, struct rn_span bytes,
                           struct rn_grid *grid, int *result)
 {
@@ -257,7 +317,12 @@ static void *decode_batch(const struct rn_schema *schema, struct rn_span bytes,
     // Exactly what is asked for, so that ASan sees a write beyond.
     size_t size = rn_batch_grid_bytes(schema, &info);
     void *storage = malloc(size ? size : 1);
-    *result = rn_batch_decode(schema, &info, grid, storage, size, &err);
+    struct rn_coding with = {.base = &base, .hints = &hints};
+    if (info.has_base || info.has_hints)
+        *result = rn_batch_decode_with(schema, &info, &with, grid, storage, size, work,
+                                       RN_DECODE_WORK, &err);
+    else
+        *result = rn_batch_decode(schema, &info, grid, storage, size, &err);
     return storage;
 }
 
@@ -269,8 +334,11 @@ static struct rn_span encode_batch(const struct rn_schema *schema, const struct 
     uint64_t seq = 1 + rn_rand_below(&rng, RN_ID_MAX);
     struct rn_batch_head head = {below(UINT32_MAX), seq, rn_rand_below(&rng, seq)};
     rn_batch_put_head(&out, &head);
-    if (rn_batch_encode_body(schema, below(65536), grid, &out, &err))
-        fail_msg("%s", err.text);
+    struct rn_coding with = make_coding(schema);
+    uint32_t enc = below(3);
+    size_t size = enc == RN_ENC_RANGE ? RN_RANGE_WORK : RN_ENCODE_WORK;
+    if (rn_batch_encode_as(enc, schema, below(65536), &with, grid, work, size, &out, &err))
+        fail_msg("encoding %u: %s", enc, err.text);
     return rn_buf_span(&out);
 }
 

@@ -28,7 +28,8 @@ static struct rn_schema make_schema(void)
     slow_field = (struct rn_field){.name = rn_span_text("slow"), .type = RN_UINT, .mul = 1024};
     groups[0] = (struct rn_group){rn_span_text("all"), 1, all_types, 5, &plain, 1};
     groups[1] = (struct rn_group){rn_span_text("disk"), 6, &slow_field, 1, &plain, 1};
-    return (struct rn_schema){1000000000, STEP, groups, 2, 6, {0}};
+    return (struct rn_schema){
+        .unit_ns = 1000000000, .step = STEP, .groups = groups, .ngroups = 2, .ncolumns = 6};
 }
 
 #define MAX_TICKS 16

@@ -104,6 +104,22 @@ static int key_again(struct rn_span in, const char *name, struct again *again)
     return result ? result : rn_key_encode(&msg, again->out);
 }
 
+static int hints_again(struct rn_span in, const char *name, struct again *again)
+{
+    (void)name;
+    static struct rn_hints hints;
+    int result = rn_hints_decode(in, &hints, again->err);
+    return result ? result : rn_hints_encode(&hints, again->out);
+}
+
+static int base_again(struct rn_span in, const char *name, struct again *again)
+{
+    (void)name;
+    static struct rn_base base;
+    int result = rn_base_decode(in, &base, again->err);
+    return result ? result : rn_base_encode(&base, again->out);
+}
+
 static int status_again(struct rn_span in, const char *name, struct again *again)
 {
     (void)name;
@@ -156,9 +172,17 @@ static const struct {
     const char *prefix;
     int (*run)(struct rn_span in, const char *name, struct again *again);
 } messages[] = {
-    {"schema-", schema_again}, {"batch-", batch_again},   {"key-", key_again},
-    {"status-", status_again}, {"ack-", ack_again},       {"config-", config_again},
-    {"signed-", signed_again}, {"report-", report_again}, {"bridge-status-", bridge_status_again},
+    {"schema-", schema_again},
+    {"batch-", batch_again},
+    {"key-", key_again},
+    {"status-", status_again},
+    {"hints-", hints_again},
+    {"base-", base_again},
+    {"ack-", ack_again},
+    {"config-", config_again},
+    {"signed-", signed_again},
+    {"report-", report_again},
+    {"bridge-status-", bridge_status_again},
 };
 #define MESSAGES (sizeof messages / sizeof *messages)
 

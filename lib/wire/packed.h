@@ -1,0 +1,25 @@
+// Columns in each encoding, between the envelope (body.c) and the bytes. Private to lib/wire.
+#ifndef WIRE_PACKED_H
+#define WIRE_PACKED_H
+
+#include "lib/wire/cells.h"
+
+// Encoding 0, columns.c: the whole item.
+RN_MUST_CHECK int columns_put_plain(const struct rn_schema *schema, const struct rn_grid *grid,
+                                    struct rn_buf *out, struct rn_err *err);
+RN_MUST_CHECK int columns_get_plain(const struct rn_schema *schema, struct rn_span item,
+                                    struct rn_grid *grid, struct rn_err *err);
+
+#define PACKED_TEXT_MAX 65536 // bytes of different texts in a batch
+
+// Encodings 1 and 2, packed.c: the content of the byte string. The grid is checked (check_grid)
+// when it is encoded, and has its times (fill_times) when it is decoded. with is not NULL.
+RN_MUST_CHECK int packed_put(uint32_t enc, const struct rn_schema *schema,
+                             const struct rn_coding *with, struct rn_grid *grid, void *work,
+                             size_t work_size, struct rn_buf *out, struct rn_err *err);
+RN_MUST_CHECK int packed_get(uint32_t enc, const struct rn_schema *schema,
+                             const struct rn_coding *with, struct rn_span bytes,
+                             struct rn_grid *grid, void *work, size_t work_size,
+                             struct rn_err *err);
+
+#endif
