@@ -3,8 +3,8 @@
 //   ts=... level=warn event=broker_unreachable address=127.0.0.1:1883 err="..." repeated=12
 //
 // The library never logs; a daemon logs once, where it decides. Under systemd (JOURNAL_STREAM set)
-// the line begins with <priority> instead of ts and level. Thread-safe; the only mutex besides the
-// queue's. Values are quoted and escaped where they need it, so no input can forge a line.
+// the line begins with <priority> instead of ts and level. Thread-safe without a lock: a line is
+// one write(2). Values are quoted and escaped where they need it, so no input can forge a line.
 #ifndef RUNNEL_LOG_H
 #define RUNNEL_LOG_H
 
