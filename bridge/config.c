@@ -60,8 +60,8 @@ static const struct rn_opt rows[] = {
      .help = "token for changes; empty: made at first start in data/http.token"},
     {.key = "http.hosts", .type = RN_OPT_TEXT, TEXT(http_hosts),
      .help = "further Host names that are answered, separated by spaces"},
-    {.key = "ack_after", .type = RN_OPT_TEXT, TEXT(ack_after), .min = 1, .max = CURSOR_NAME_MAX, .def = "log",
-     .help = "what makes a batch durable: log, or the name of a sink"},
+    {.key = "ack_after", .type = RN_OPT_TEXT, TEXT(ack_after), .min = 1, .max = CURSOR_NAME_MAX, .def = "auto",
+     .help = "what makes a batch durable: log, or the name of a sink; auto: the first database of the metrics, else log"},
     {.key = "commit_interval", .type = RN_OPT_DURATION, AT(commit_interval_ms), .min = 1,
      .max = 10 * SECOND, .def = "20ms", .help = "batches are committed together within this time"},
     {.key = "ack.delay", .type = RN_OPT_DURATION, AT(ack_delay_ms), .min = 0, .max = SECOND,
@@ -294,6 +294,23 @@ static int apply_route(struct config *config, uint32_t type, struct rn_err *err)
     return RN_OK;
 }
 
+// auto: the first database that takes metrics, so that a device keeps its data until it can be
+// queried there; without one the log.
+static void resolve_ack_after(struct config *config)
+{
+    struct bridge_settings *s = &config->settings;
+    if (strcmp(s->ack_after, "auto") != 0)
+        return;
+    snprintf(s->ack_after, sizeof s->ack_after, "log");
+    for (uint32_t i = 0; i < config->nsinks; i++) {
+        const struct config_sink *sink = &config->sinks[i];
+        if (!sink->sink->database || !strchr(sink->opts.types, 'm'))
+            continue;
+        snprintf(s->ack_after, sizeof s->ack_after, "%s", sink->name);
+        return;
+    }
+}
+
 static int finish(struct config *config, struct rn_err *err)
 {
     const struct bridge_settings *s = &config->settings;
@@ -307,8 +324,10 @@ static int finish(struct config *config, struct rn_err *err)
                        s->name);
     if (s->mqtt_backoff_max_ms < s->mqtt_backoff_min_ms)
         return rn_fail(err, RN_EINVAL, "mqtt.backoff_max: expected at least mqtt.backoff_min");
+    resolve_ack_after(config);
     if (strcmp(s->ack_after, "log") != 0 && !sink_named(config, s->ack_after, strlen(s->ack_after)))
-        return rn_fail(err, RN_EINVAL, "ack_after: expected log or the name of a sink, got \"%s\"",
+        return rn_fail(err, RN_EINVAL,
+                       "ack_after: expected auto, log or the name of a sink, got \"%s\"",
                        s->ack_after);
     for (uint32_t i = 0; i < config->nsinks; i++) {
         const struct config_sink *sink = &config->sinks[i];

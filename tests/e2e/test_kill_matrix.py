@@ -35,7 +35,7 @@ class Part:
 
 @pytest.fixture
 def spine(world):
-    made = Spine(world, influx=True)
+    made = Spine(world, influx=True, bridge={"ack_after": "log"})
     made.simulate(6)
     # Long batches whose open part is journaled often: a kill finds something in the journal.
     made.simulate(4, prefix="jnl", options={"batch.interval": "2s", "journal.interval": "200ms"})
@@ -116,7 +116,7 @@ def test_a_wiped_log_loses_nothing_that_the_database_has_to_have(world, times):
 
 def test_a_wiped_log_loses_nothing_that_was_not_durable(world):
     """Durable means logged here: what an agent still has when the log goes arrives again."""
-    spine = Spine(world, influx=True)
+    spine = Spine(world, influx=True, bridge={"ack_after": "log"})
     agents = spine.simulate(6)
     spine.wait_online()
     spine.let_pass(200)

@@ -7,15 +7,35 @@ import struct
 
 HOST = "127.0.0.1"
 _random = random.Random(os.getpid() ^ int.from_bytes(os.urandom(4), "little"))
+_reserved = []
+
+
+def _reserve(port):
+    """False if another test runner has it. A name in the abstract namespace goes with its process.
+
+    A killed server's port is free for a while: without this another test's server could take it, and
+    be called by the devices of the first.
+    """
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0runnel-test-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _reserved.append(name)
+    return True
 
 
 def free_port():
-    """A loopback port that nobody listens on, outside the range that the kernel gives to clients.
+    """A loopback port that nobody listens on, outside the range that the kernel gives to clients; no
+    other test gets it as long as this process lives.
 
-    Somebody else may take it before its user does, so whoever starts a server retries (Broker does).
+    Another program may take it before its user does, so whoever starts a server retries (Broker does).
     """
     for _ in range(1000):
         port = _random.randrange(20000, 32000)
+        if not _reserve(port):
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))

@@ -106,6 +106,32 @@ static void a_route_decides_who_takes_a_type(void **state)
     config_free(config);
 }
 
+static void acknowledgement_waits_for_the_first_database_of_the_metrics(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sets, *expected;
+    } cases[] = {{"routes: {m: [lines]}", "log"},
+                 {"routes: {m: [lines, second]}", "second"},
+                 {"log: {level: info}", "first"},
+                 {"ack_after: log", "log"},
+                 {"ack_after: second", "second"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[400];
+        struct config *config;
+        struct rn_err err;
+        snprintf(text, sizeof text,
+                 "sinks:\n  lines: {type: file, path: here}\n"
+                 "  first: {type: influx, url: \"http://127.0.0.1:8086\", database: d}\n"
+                 "  second: {type: influx, url: \"http://127.0.0.1:8087\", database: d}\n%s\n",
+                 cases[i].sets);
+        if (load(&config, file("bridge.yaml", text), NULL, &err) < 0)
+            fail_msg("%s", err.text);
+        assert_string_equal(config->settings.ack_after, cases[i].expected);
+        config_free(config);
+    }
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     (void)state;
@@ -113,7 +139,7 @@ static void what_is_wrong_is_named(void **state)
         const char *set, *words;
     } cases[] = {
         {"name=lower", "name: expected"},
-        {"ack_after=nobody", "ack_after: expected log or the name of a sink"},
+        {"ack_after=nobody", "ack_after: expected auto, log or the name of a sink"},
         {"routes.m=nobody", "routes.m: there is no sink nobody"},
         {"sinks.x.type=oracle", "expected one of"},
         {"sinks.verytoolongnameofasinkthatnobodywants.type=null", "too many sinks or a bad name"},
@@ -157,6 +183,7 @@ int main(void)
         TEST(defaults_are_acceptable),
         TEST(sinks_are_found_in_the_file_in_the_folder_and_on_the_command_line),
         TEST(a_route_decides_who_takes_a_type),
+        TEST(acknowledgement_waits_for_the_first_database_of_the_metrics),
         TEST(what_is_wrong_is_named),
         TEST(every_counter_is_documented),
     };
