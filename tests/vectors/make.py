@@ -4,6 +4,7 @@ compares what this script would write with what is there, so only ever add.
 
 schemas/vectors/<message>-<case>.cbor, .diag   valid, and the only encoding of its content
 schemas/vectors/batch-<schema>-<case>.json     times and cells of a batch under schema-<schema>
+schemas/vectors/packed/                        the same batches in encodings 1 and 2; base and hints
 schemas/vectors/tolerated/                     valid for a reader, but not as a writer writes it
 schemas/vectors/bad/                           refused; INDEX: file, error, who can see it
 """
@@ -11,6 +12,7 @@ import hashlib
 import json
 import pathlib
 import sys
+import zlib
 
 import cbor2
 
@@ -18,6 +20,10 @@ import columns
 from diag import diag
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent.parent / "bench"))
+import packed  # noqa: E402
+import vitals  # noqa: E402
+
 VECTORS = HERE.parent.parent / "schemas" / "vectors"
 
 
@@ -142,6 +148,20 @@ MESSAGES = {
 }
 
 
+
+
+def real():
+    """Four minutes of a host's vitals, under the rules that collectors declare."""
+    rows = vitals.every(vitals.load(HERE.parent.parent / "bench/data/host2-1s.jsonl.gz"), 10)
+    times, series = vitals.series_of(rows[-30:])
+    SCHEMAS["host"] = vitals.schema_of(series, 10)
+    times, cells = list(vitals.batches(times, series, 0, len(times), 24, 10))[0]
+    BATCHES["host-minutes"] = (23, 0, times, cells)
+
+
+real()
+
+
 def batch(name, seq=1, low=0, schema=3, ext=None):
     """The batch of one of BATCHES, as a value."""
     if name in BATCHES:
@@ -157,6 +177,38 @@ def valid_vectors():
     out = {f"schema-{name}": value for name, value in SCHEMAS.items()}
     out.update({f"batch-{name}": batch(name) for name in BATCHES})
     out.update(MESSAGES)
+    return out
+
+
+def habits(key):
+    """A base and hints for a schema: nothing special, but not nothing."""
+    count = len(packed.columns_of(SCHEMAS[key]))
+    name = next(name for name in BATCHES if name.startswith(key + "-"))
+    cells = BATCHES[name][3]
+    base = [packed.signed(next((c for c in cells[i] if isinstance(c, int)), 0) - i % 3)
+            for i in range(count)]
+    return base, [(i * 7 % 20, i * 5 % 24) for i in range(count)]
+
+
+def packed_vectors():
+    """{name: bytes}"""
+    out = {}
+    for key in SCHEMAS:
+        base, hints = habits(key)
+        out[f"base-{key}"] = dumps({1: base})
+        out[f"hints-{key}"] = dumps({1: bytes(h[0] for h in hints), 2: bytes(h[1] for h in hints)})
+        for name in BATCHES:
+            if name.split("-")[0] != key:
+                continue
+            plain = batch(name)
+            for enc in (1, 2):
+                content = packed.encode(enc, SCHEMAS[key], *BATCHES[name][2:])
+                out[f"batch-{name}-{enc}"] = dumps(plain[:6] + [enc, content, {}])
+                content = packed.encode(enc, SCHEMAS[key], *BATCHES[name][2:], base=base,
+                                        base_object=out[f"base-{key}"],
+                                        hints=hints if enc == 2 else None)
+                ext = {1: 7, 2: 9} if enc == 2 else {1: 7}
+                out[f"batch-{name}-{enc}-with"] = dumps(plain[:6] + [enc, content, ext])
     return out
 
 
@@ -209,6 +261,15 @@ def bad_vectors():
     types = "types-extremes"
     cells = columns.encode(SCHEMAS["types"], *BATCHES[types][2:])
 
+    def packed_one(enc, change):
+        content = packed.encode(enc, tiny, *BATCHES["minimal-one"][2:])
+        return one[:6] + [enc, change(content), {}]
+
+    def packed_raw(name, plain):
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -12, 5)
+        content = deflate.compress(plain) + deflate.flush()
+        return batch(name)[:6] + [1, packed.crc32c(plain).to_bytes(4, "big") + content, {}]
+
     def item(index, new):
         return one[:index] + [new] + one[index + 1:]
 
@@ -241,6 +302,23 @@ def bad_vectors():
         "schema-rule-later": (changed(rules, 5, [rules[5][1], rules[5][0]]), "EFORMAT", "reader"),
         "schema-rule-unsorted": (changed(rules, 5, [[2, [0, 0, 1, 1, 0, 1]]]), "EFORMAT", "reader"),
         "schema-rule-terms": (terms_over(), "ELIMIT", "reader"),
+        "batch-minimal-packed-array": (item(6, 2), "EFORMAT", "reader"),
+        "batch-minimal-packed-empty": (item(6, 2)[:7] + [b"", {}], "EFORMAT", "reader"),
+        "batch-minimal-packed-crc": (packed_one(2, lambda d: b"\0" + d[1:]), "EFORMAT", "reader"),
+        "batch-minimal-packed-long": (packed_one(2, lambda d: d + bytes(8)), "EFORMAT", "reader"),
+        "batch-minimal-deflate-crc": (packed_one(1, lambda d: b"\0" + d[1:]), "EFORMAT", "reader"),
+        "batch-minimal-deflate-long": (packed_one(1, lambda d: d + b"\0"), "EFORMAT", "reader"),
+        "batch-minimal-deflate-cut": (packed_one(1, lambda d: d[:-1]), "EFORMAT", "reader"),
+        "batch-minimal-deflate-shape": (packed_raw("minimal-one", b"\x08\x72"), "EFORMAT", "reader"),
+        "batch-minimal-deflate-spare": (packed_raw("minimal-flat", b"\x01\xff\x72"), "EFORMAT",
+                                        "reader"),
+        "batch-minimal-deflate-wide": (packed_raw("minimal-one", b"\0" + b"\xff" * 9 + b"\x02"),
+                                       "EFORMAT", "reader"),
+        "batch-minimal-deflate-longer": (packed_raw("minimal-one", b"\0\xf2\0"), "EFORMAT", "reader"),
+        "batch-minimal-deflate-more": (packed_raw("minimal-one", b"\0\x72\0"), "EFORMAT", "reader"),
+        "batch-minimal-deflate-nan": (packed_raw("minimal-one", b"\2\1" + b"\0" * 6 + b"\xf8\x7f"),
+                                      "EFORMAT", "reader"),
+        "batch-irregular-deflate-back": (packed_raw("irregular-times", b"\1"), "EFORMAT", "reader"),
         "hints-one-kind": ({1: b"\x00"}, "EFORMAT", "cddl"),
         "hints-uneven": ({1: b"\x00", 2: b"\x00\x00"}, "EFORMAT", "reader"),
         "hints-65-bits": ({1: b"\x41", 2: b"\x00"}, "ELIMIT", "reader"),
@@ -403,6 +481,8 @@ def files():
     for name, (_, _, times, cells) in BATCHES.items():
         text = json.dumps({"times": times, "columns": cells}, ensure_ascii=False)
         out[f"batch-{name}.json"] = (text + "\n").encode()
+    for name, data in packed_vectors().items():
+        out[f"packed/{name}.cbor"] = data
     for name, data in tolerated_vectors().items():
         out[f"tolerated/{name}.cbor"] = data
         out[f"tolerated/{name}.diag"] = (diag(cbor2.loads(data)) + "\n").encode()

@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import cddl  # noqa: E402
 import columns  # noqa: E402
 import make  # noqa: E402
+import packed  # noqa: E402
 from diag import diag  # noqa: E402
 
 SCHEMAS = make.VECTORS.parent
@@ -18,6 +19,7 @@ COMMON = (SCHEMAS / "common.cddl").read_text()
 MESSAGES = {path.stem: cddl.Cddl(COMMON, path.read_text())
             for path in SCHEMAS.glob("*.cddl") if path.stem != "common"}
 VALID = sorted(make.VECTORS.glob("*.cbor"))
+PACKED = sorted((make.VECTORS / "packed").glob("batch-*.cbor"))
 TOLERATED = sorted((make.VECTORS / "tolerated").glob("*.cbor"))
 BATCHES = sorted(make.VECTORS.glob("batch-*.json"))
 BAD = [line.split() for line in (make.VECTORS / "bad" / "INDEX").read_text().splitlines()]
@@ -72,6 +74,34 @@ def test_the_columns_of_a_batch_are_the_cells_of_the_json(path):
     times, cells = columns.decode(schema, batch[4], batch[5], batch[7])
     assert times == expected["times"]
     assert cells == expected["columns"]
+
+
+@pytest.mark.parametrize("path", PACKED, ids=name)
+def test_the_columns_of_a_packed_batch_are_the_cells_of_the_json(path):
+    data = path.read_bytes()
+    rules_for("batch-").check(cddl.decode(data))
+    _, key, case = path.stem.split("-")[:3]
+    expected = json.loads((make.VECTORS / f"batch-{key}-{case}.json").read_text())
+    batch, with_ = cbor2.loads(data), {}
+    if 1 in batch[8]:
+        with_["base_object"] = (path.parent / f"base-{key}.cbor").read_bytes()
+        with_["base"] = cbor2.loads(with_["base_object"])[1]
+    if 2 in batch[8]:
+        hints = cbor2.loads((path.parent / f"hints-{key}.cbor").read_bytes())
+        with_["hints"] = list(zip(hints[1], hints[2]))
+    times, cells = packed.decode(batch[6], schema_of(path.stem), batch[4], batch[5], batch[7], **with_)
+    assert times == expected["times"]
+    assert cells == expected["columns"]
+
+
+@pytest.mark.parametrize("path", [p for p in PACKED if p.stem.endswith("-2")], ids=name)
+def test_a_changed_byte_of_a_packed_batch_shows(path):
+    batch = cbor2.loads(path.read_bytes())
+    for at in range(min(len(batch[7]), 24)):
+        data = bytearray(batch[7])
+        data[at] ^= 0x10
+        with pytest.raises((packed.Damaged, UnicodeDecodeError)):
+            packed.decode(2, schema_of(path.stem), batch[4], batch[5], bytes(data))
 
 
 @pytest.mark.parametrize("bad", [row[0] for row in BAD if row[2] == "cddl"])
