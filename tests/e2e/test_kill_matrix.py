@@ -33,9 +33,9 @@ class Part:
         self.state = "up"
 
 
-@pytest.fixture
-def spine(world):
-    made = Spine(world, influx=True, bridge={"ack_after": "log"})
+def under_load(world, ack_after):
+    """ack_after: what makes a batch durable: "log", or the database, "influx"."""
+    made = Spine(world, influx=True, bridge={"ack_after": ack_after})
     made.simulate(6)
     # Long batches whose open part is journaled often: a kill finds something in the journal.
     made.simulate(4, prefix="jnl", options={"batch.interval": "2s", "journal.interval": "200ms"})
@@ -55,7 +55,8 @@ def part_of(spine, name):
 
 
 @pytest.mark.parametrize("name", ["broker", "bridge", "influx", "sim", "jnl"])
-def test_one_part_is_killed_and_stopped_and_nothing_is_lost(spine, name, long):
+def test_one_part_is_killed_and_stopped_and_nothing_is_lost(world, name, long):
+    spine = under_load(world, "influx")
     part = part_of(spine, name)
     for fault in (part.kill, part.stop):
         fault()
@@ -87,7 +88,8 @@ def rampage(spine, seed, seconds):
 
 
 @pytest.mark.parametrize("lane", range(2))
-def test_any_combination_loses_nothing(spine, lane, long, request):
+def test_any_combination_loses_nothing(world, lane, long, request):
+    spine = under_load(world, ["log", "influx"][lane])
     first = request.config.getoption("--seed") + lane
     for seed in range(first, first + 20, 2) if long else [first]:
         print(f"again: /usr/bin/python3 -m pytest tests/e2e/test_kill_matrix.py "
@@ -135,7 +137,8 @@ def test_a_wiped_log_loses_nothing_that_was_not_durable(world):
     assert there.items() <= spine.truth.values.items(), "something came from nowhere"
 
 
-def test_a_database_that_is_down_for_long_delays_its_own_cursor_only(spine, long):
+def test_a_database_that_is_down_for_long_delays_its_own_cursor_only(world, long):
+    spine = under_load(world, "log")
     spine.influx.kill()
     before = spine.produced()
     spine.let_pass(20000 if long else 1500, 600)
