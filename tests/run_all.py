@@ -64,8 +64,9 @@ def ctest(preset, label=None, jobs=JOBS):
 
 def pytest(name, paths, bin_preset, workers, extra=(), limit_s=1500, env=None):
     junit = RESULTS / f"pytest-{name}.xml"
+    each_s = "1500" if "--long" in extra else "180"
     command = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(workers),
-               "--dist", "load", "--timeout", "180", "--junitxml", str(junit), *extra, *paths]
+               "--dist", "load", "--timeout", each_s, "--junitxml", str(junit), *extra, *paths]
     return Step(f"pytest/{name}", command, limit_s, junit,
                 {"RUNNEL_BIN": str(ROOT / "build" / bin_preset / "bin"),
                  "RUNNEL_SERVERS": str(ROOT / "build" / "servers"), **(env or {})})
@@ -77,7 +78,7 @@ def lanes(options):
     extra = ["--long"] if options.long else []
     checked = [build("asan"), ctest("asan"), build("tsan"), ctest("tsan"), build("clang")]
     plain = [ctest("dev"), pytest("vectors", ["tests/vectors"], "dev", 0),
-             pytest("e2e", ["tests/e2e"], "dev", 4, extra, 5000 if options.long else 1500)]
+             pytest("e2e", ["tests/e2e"], "dev", 4, extra, 7200 if options.long else 1500)]
     if options.long:
         for preset in ("asan", "tsan"):
             checked.append(pytest(f"e2e-{preset}", ["tests/e2e"], preset, 2, [], 5000))

@@ -232,6 +232,28 @@ def test_config_set_get_diff_history_rollback(spine):
     assert runnel(spine, "config", "fly", "dev9", check=False).returncode == 2
 
 
+def test_the_bridge_is_found_by_option_environment_and_file_in_this_order(spine):
+    home = spine.world.folder / "home"
+    (home / ".config").mkdir(parents=True)
+    here, nowhere = f"http://127.0.0.1:{spine.http_port}", "http://127.0.0.1:9"
+    file = home / ".config" / "runnel.yaml"
+
+    def finds(url=None, env=None):
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("RUNNEL_")}
+        return subprocess.run([bin_path("runnel"), "devices", *(["--url", url] if url else [])],
+                              capture_output=True, text=True, timeout=30,
+                              env={**clean, "HOME": str(home), **(env or {})}).returncode == 0
+
+    file.write_text(f"url: {nowhere}\n")
+    assert not finds()
+    assert finds(env={"RUNNEL_URL": here}) and not finds(nowhere, {"RUNNEL_URL": here})
+    file.write_text(f"url: {here}\ntoken: {token_of(spine)}\n")
+    assert finds() and not finds(env={"RUNNEL_URL": nowhere})
+    assert finds(f"unix:{os.path.relpath(spine.bridge_folder / 'bridge.sock')}")
+    file.write_text("url: [broken\n")
+    assert not finds()
+
+
 def test_a_bridge_that_is_not_there_is_named_with_what_to_do(world):
     done = subprocess.run([bin_path("runnel"), "devices", "--url", "http://127.0.0.1:9"],
                           capture_output=True, text=True, timeout=30)
