@@ -1,4 +1,4 @@
-// The prior of encoding 2, version 1, from schemas/prior-1.txt (bench/prior.py --c).
+// The prior of encoding 2, version 1, from schemas/prior-1.txt (bench/support/prior.py --c).
 // clang-format off
 #include "lib/wire/model.h"
 

@@ -20,7 +20,7 @@ import columns
 from diag import diag
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent.parent / "bench"))
+sys.path.append(str(HERE.parent.parent / "bench" / "support"))
 import packed  # noqa: E402
 import vitals  # noqa: E402
 

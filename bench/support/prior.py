@@ -3,14 +3,14 @@
 batch. A published prior never changes (the vectors of schemas/vectors would): a better one gets the
 next number. Prior 1 was trained on the first half of host2 and on all of host3 (bench/data).
 
-    bench/prior.py OUT.txt [FILE:PART...]      PART: the share that is used, 0..1
-    bench/prior.py --c schemas/prior-1.txt lib/wire/prior.c
+    bench/support/prior.py OUT.txt [FILE:PART...]      PART: the share that is used, 0..1
+    bench/support/prior.py --c schemas/prior-1.txt lib/wire/prior.c
 """
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "vectors")]
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "bench" / "support"), str(ROOT / "tests" / "vectors")]
 import packed  # noqa: E402
 import vitals  # noqa: E402
 
@@ -87,7 +87,7 @@ def rows_of(values, per, width):
 def write_c(table, path):
     pairs = [line.split() for line in table.read_text().splitlines() if not line.startswith("#")]
     path.write_text(
-        "// The prior of encoding 2, version 1, from schemas/prior-1.txt (bench/prior.py --c).\n"
+        "// The prior of encoding 2, version 1, from schemas/prior-1.txt (bench/support/prior.py --c).\n"
         "// clang-format off\n"
         '#include "lib/wire/model.h"\n\n'
         "const uint16_t model_prior_p[MODEL_ODDS] = {\n" + rows_of([p for p, _ in pairs], 14, 6) +
