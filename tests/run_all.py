@@ -4,10 +4,14 @@ Two lanes run side by side: one tests the ordinary build (C tests, then end to e
 builds and tests with AddressSanitizer+UBSan, then ThreadSanitizer, then compiles with clang. Each
 runner writes a JUnit file; the closing line counts all of them. Nothing is skipped in silence: a
 skipped test is listed with its reason.
+
+These machines are shared: where at most MAX_AGAIN tests of a runner failed they are run once more,
+alone. One that passes then counts as passed and is named as unsteady, with its first log kept.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,31 +22,49 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "results"
 JOBS = str(os.cpu_count() or 2)
+MAX_AGAIN = 3
 
 
 class Step:
     """One command with its log, its time limit and, for test runners, its JUnit file."""
 
-    def __init__(self, name, command, limit_s, junit=None, env=None):
+    def __init__(self, name, command, limit_s, junit=None, env=None, again=None):
+        """again: the command that runs what failed once more; its results go beside junit."""
         self.name, self.command, self.limit_s = name, command, limit_s
-        self.junit, self.env = junit, env or {}
+        self.junit, self.env, self.again = junit, env or {}, again
         self.log = RESULTS / f"{name.replace('/', '-')}.log"
-        self.seconds, self.error = 0.0, None
+        self.seconds, self.error, self.unsteady = 0.0, None, []
+
+    def _run(self, command, log_path):
+        with open(log_path, "wb") as log:
+            try:
+                code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                                      stderr=subprocess.STDOUT, timeout=self.limit_s,
+                                      env={**os.environ, **self.env}).returncode
+                return f"exit status {code}" if code else None
+            except subprocess.TimeoutExpired:
+                return f"not finished after {self.limit_s} s"
+
+    def _run_failed_again(self):
+        failed = junit_counts(self.junit)[1] if self.junit and self.junit.exists() else []
+        if not self.again or not 0 < len(failed) <= MAX_AGAIN:
+            return
+        error = self._run(self.again, self.log.with_suffix(".again.log"))
+        if not error and again_junit(self.junit).exists():
+            self.unsteady, self.error = failed, None
 
     def run(self):
         start = time.monotonic()
-        with open(self.log, "wb") as log:
-            try:
-                code = subprocess.run(self.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
-                                      stderr=subprocess.STDOUT, timeout=self.limit_s,
-                                      env={**os.environ, **self.env}).returncode
-                if code:
-                    self.error = f"exit status {code}"
-            except subprocess.TimeoutExpired:
-                self.error = f"not finished after {self.limit_s} s"
+        self.error = self._run(self.command, self.log)
+        if self.error:
+            self._run_failed_again()
         self.seconds = time.monotonic() - start
         print(f"{'FAILED' if self.error else 'ok':7}{self.name} ({self.seconds:.0f} s)", flush=True)
         return self.error is None
+
+
+def again_junit(junit):
+    return junit.with_suffix(".again.xml")
 
 
 def build(preset):
@@ -59,17 +81,22 @@ def ctest(preset, label=None, jobs=JOBS):
     env = {"TSAN_OPTIONS": "halt_on_error=1 second_deadlock_stack=1 ignore_noninstrumented_modules=1",
            "ASAN_OPTIONS": "detect_stack_use_after_return=1",
            "UBSAN_OPTIONS": "halt_on_error=1 print_stacktrace=1"}
-    return Step(f"ctest/{preset}", command, 900, junit, env)
+    again = ["ctest", "--test-dir", f"build/{preset}", "--rerun-failed", "--output-on-failure",
+             "--output-junit", str(again_junit(junit))]
+    return Step(f"ctest/{preset}", command, 900, junit, env, again)
 
 
 def pytest(name, paths, bin_preset, workers, extra=(), limit_s=1500, env=None):
     junit = RESULTS / f"pytest-{name}.xml"
     each_s = "1500" if "--long" in extra else "180"
-    command = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(workers),
-               "--dist", "load", "--timeout", each_s, "--junitxml", str(junit), *extra, *paths]
+    common = ["/usr/bin/python3", "-m", "pytest", "-q", "-o", f"cache_dir={RESULTS / ('cache-' + name)}",
+              "--timeout", each_s, *extra, *paths]
+    command = common + ["-n", str(workers), "--dist", "load", "--junitxml", str(junit)]
+    again = common + ["--last-failed", "--last-failed-no-failures", "none", "--junitxml",
+                      str(again_junit(junit))]
     return Step(f"pytest/{name}", command, limit_s, junit,
                 {"RUNNEL_BIN": str(ROOT / "build" / bin_preset / "bin"),
-                 "RUNNEL_SERVERS": str(ROOT / "build" / "servers"), **(env or {})})
+                 "RUNNEL_SERVERS": str(ROOT / "build" / "servers"), **(env or {})}, again)
 
 
 def lanes(options):
@@ -112,6 +139,8 @@ def report(steps):
         counted = 0
         if step.junit and step.junit.exists():
             more_passed, more_failed, more_skipped = junit_counts(step.junit)
+            more_failed = [name for name in more_failed if name not in step.unsteady]
+            more_passed += len(step.unsteady)
             passed += more_passed
             failed += [f"{step.name}: {name}" for name in more_failed]
             skipped += [f"{step.name}: {name}" for name in more_skipped]
@@ -130,6 +159,9 @@ def show_failures(steps, failed, skipped):
         if step.error:
             print(f"\n--- {step.name}: {step.error}; the end of {step.log.relative_to(ROOT)}:")
             print("\n".join(step.log.read_text(errors="replace").splitlines()[-80:]))
+        for name in step.unsteady:
+            print(f"unsteady (passed when run again alone): {step.name}: {name}; "
+                  f"see {step.log.relative_to(ROOT)}")
     for name in skipped:
         print(f"skipped: {name}")
     for name in failed:
@@ -143,7 +175,7 @@ def main():
     options = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     for old in RESULTS.iterdir():
-        old.unlink()
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     start = time.monotonic()
     first = build("dev")
     steps = [first]
