@@ -110,7 +110,7 @@ static void note_settled(struct uplink_io *io, const struct uplink_action *a, bo
         rn_complain(&io->refusals, now, 60000, RN_LOG_WARN, "batches_refused",
                     "first=%llu last=%llu reason=%u", (unsigned long long)a->first,
                     (unsigned long long)a->last, a->reason);
-    else if (!ok)
+    else if (!ok && a->first >= store_state(io->store)->low) // below it: settled before a restart
         rn_complain(&io->mismatches, now, 60000, RN_LOG_WARN, "ack_mismatch",
                     "first=%llu last=%llu", (unsigned long long)a->first,
                     (unsigned long long)a->last);
