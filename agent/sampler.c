@@ -61,7 +61,10 @@ static int make_window(struct sampler *s, struct rn_err *err)
         s->refused_before += rn_window_refused(s->window);
     rn_window_free(s->window);
     s->window = window;
-    return RN_OK;
+    for (size_t i = 0; i < collect_table_count && rc == RN_OK; i++)
+        if (collect_table[i]->nrules)
+            rc = rn_window_add_rules(window, collect_table[i]->rules, collect_table[i]->nrules);
+    return rc;
 }
 
 static int describe(struct sampler *s, struct sampler_batch *out, struct rn_err *err)

@@ -46,6 +46,8 @@ struct rn_collector {
     // same name that differs in `mul` only: the one in the point says how its number is read.
     const struct rn_field_desc *fields;
     size_t nfields;
+    const struct rn_rule_desc *rules; // what is known of its fields beforehand; may be NULL
+    size_t nrules;
     const char *tags; // keys of its tags, separated by blanks, for the vocabulary; "" if none
     // Called once; may read what does not change. May be NULL. Not called again after an error: the
     // agent tries again with backoff. May block only as long as /proc and /sys do.

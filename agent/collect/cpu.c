@@ -146,6 +146,36 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return found ? 0 : rn_fail(err, RN_EFORMAT, "no cpu line in %s/stat", env->procfs);
 }
 
+// What all cores did is the mean of what each did.
+#define MEAN(name_)                                                                                \
+    {                                                                                              \
+        .measurement = "cpu", .field = "usage_" name_, .tag_value = "cpu-total",                   \
+        .num = {{.field = "usage_" name_, .coefficient = 1, .of = RN_OF_OTHERS}},                  \
+        .per_others = true                                                                         \
+    }
+
+static const struct rn_rule_desc rules[] = {
+    MEAN("user"),
+    MEAN("nice"),
+    MEAN("system"),
+    MEAN("iowait"),
+    MEAN("irq"),
+    MEAN("softirq"),
+    MEAN("steal"),
+    MEAN("guest"),
+    MEAN("guest_nice"),
+    {.measurement = "cpu",
+     .field = "usage_idle",
+     .constant = 10000,
+     .num = {{.field = "usage_user", .coefficient = -1},
+             {.field = "usage_nice", .coefficient = -1},
+             {.field = "usage_system", .coefficient = -1},
+             {.field = "usage_iowait", .coefficient = -1},
+             {.field = "usage_irq", .coefficient = -1},
+             {.field = "usage_softirq", .coefficient = -1},
+             {.field = "usage_steal", .coefficient = -1}}},
+};
+
 const struct rn_collector collect_cpu = {
     .name = "cpu",
     .help = "Share of time that each core spends on what.",
@@ -155,6 +185,8 @@ const struct rn_collector collect_cpu = {
     .nopts = RN_OPT_COUNT(opts),
     .fields = fields,
     .nfields = CPU_TIMES,
+    .rules = rules,
+    .nrules = RN_RULE_COUNT(rules),
     .tags = "cpu",
     .sample = sample,
 };

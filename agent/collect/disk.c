@@ -290,6 +290,26 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return 0;
 }
 
+// Percentages are rounded to the nearest hundredth: (2 * part * 10000 + whole) / (2 * whole).
+static const struct rn_rule_desc rules[] = {
+    {.measurement = "disk",
+     .field = "used",
+     .num = {{.field = "total", .coefficient = 1}, {.field = "free", .coefficient = -1}}},
+    {.measurement = "disk",
+     .field = "used_percent",
+     .num = {{.field = "used", .coefficient = 20001}, {.field = "free", .coefficient = 1}},
+     .den = {{.field = "used", .coefficient = 2}, {.field = "free", .coefficient = 2}}},
+    {.measurement = "disk",
+     .field = "inodes_used",
+     .num = {{.field = "inodes_total", .coefficient = 1},
+             {.field = "inodes_free", .coefficient = -1}}},
+    {.measurement = "disk",
+     .field = "inodes_used_percent",
+     .num = {{.field = "inodes_used", .coefficient = 20000},
+             {.field = "inodes_total", .coefficient = 1}},
+     .den = {{.field = "inodes_total", .coefficient = 2}}},
+};
+
 const struct rn_collector collect_disk = {
     .name = "disk",
     .help = "How full each mounted filesystem is.",
@@ -299,6 +319,8 @@ const struct rn_collector collect_disk = {
     .nopts = RN_OPT_COUNT(opts),
     .fields = fields,
     .nfields = DISK_FIELDS,
+    .rules = rules,
+    .nrules = RN_RULE_COUNT(rules),
     .tags = "device fstype label mode path",
     .sample = sample,
 };

@@ -191,6 +191,12 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return 0;
 }
 
+static const struct rn_rule_desc rules[] = {
+    {.measurement = "diskio",
+     .field = "weighted_io_time",
+     .num = {{.field = "read_time", .coefficient = 1}, {.field = "write_time", .coefficient = 1}}},
+};
+
 const struct rn_collector collect_diskio = {
     .name = "diskio",
     .help = "Traffic of each block device.",
@@ -200,6 +206,8 @@ const struct rn_collector collect_diskio = {
     .nopts = RN_OPT_COUNT(opts),
     .fields = fields,
     .nfields = DISKIO_FIELDS,
+    .rules = rules,
+    .nrules = RN_RULE_COUNT(rules),
     .tags = "name",
     .sample = sample,
 };

@@ -95,11 +95,25 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return 0;
 }
 
+// Kilobytes, from sectors.
+static const struct rn_rule_desc rules[] = {
+    {.measurement = "kernel",
+     .field = "disk_pages_in",
+     .num = {{.field = "read_bytes", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "diskio"}},
+     .per = 2},
+    {.measurement = "kernel",
+     .field = "disk_pages_out",
+     .num = {{.field = "write_bytes", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "diskio"}},
+     .per = 2},
+};
+
 const struct rn_collector collect_kernel = {
     .name = "kernel",
     .help = "Counters of the kernel.",
     .fields = fields,
     .nfields = FIELDS,
+    .rules = rules,
+    .nrules = RN_RULE_COUNT(rules),
     .tags = "",
     .sample = sample,
 };

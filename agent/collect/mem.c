@@ -158,11 +158,35 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return 0;
 }
 
+// What is free, available and inactive moves together. Percentages are rounded to the nearest
+// hundredth: (2 * part * 10000 + whole) / (2 * whole).
+static const struct rn_rule_desc rules[] = {
+    {.measurement = "mem",
+     .field = "used",
+     .num = {{.field = "total", .coefficient = 1}, {.field = "available", .coefficient = -1}}},
+    {.measurement = "mem",
+     .field = "used_percent",
+     .num = {{.field = "used", .coefficient = 20000}, {.field = "total", .coefficient = 1}},
+     .den = {{.field = "total", .coefficient = 2}}},
+    {.measurement = "mem",
+     .field = "available_percent",
+     .num = {{.field = "available", .coefficient = 20000}, {.field = "total", .coefficient = 1}},
+     .den = {{.field = "total", .coefficient = 2}}},
+    {.measurement = "mem",
+     .field = "slab",
+     .num = {{.field = "sreclaimable", .coefficient = 1},
+             {.field = "sunreclaim", .coefficient = 1}}},
+    {.measurement = "mem", .field = "free", .num = {{.field = "available", .coefficient = 1}}},
+    {.measurement = "mem", .field = "inactive", .num = {{.field = "free", .coefficient = -1}}},
+};
+
 const struct rn_collector collect_mem = {
     .name = "mem",
     .help = "What the main memory is used for.",
     .fields = fields,
     .nfields = MEM_FIELDS,
+    .rules = rules,
+    .nrules = RN_RULE_COUNT(rules),
     .tags = "",
     .sample = sample,
 };

@@ -82,11 +82,24 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return 0;
 }
 
+// Percentages are rounded to the nearest hundredth: (2 * part * 10000 + whole) / (2 * whole).
+static const struct rn_rule_desc rules[] = {
+    {.measurement = "swap",
+     .field = "used",
+     .num = {{.field = "total", .coefficient = 1}, {.field = "free", .coefficient = -1}}},
+    {.measurement = "swap",
+     .field = "used_percent",
+     .num = {{.field = "used", .coefficient = 20000}, {.field = "total", .coefficient = 1}},
+     .den = {{.field = "total", .coefficient = 2}}},
+};
+
 const struct rn_collector collect_swap = {
     .name = "swap",
     .help = "Swap areas and what went in and out.",
     .fields = fields,
     .nfields = FIELDS,
+    .rules = rules,
+    .nrules = RN_RULE_COUNT(rules),
     .tags = "",
     .sample = sample,
 };

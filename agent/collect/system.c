@@ -172,12 +172,21 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return 0;
 }
 
+static const struct rn_rule_desc rules[] = {
+    {.measurement = "system",
+     .field = "uptime",
+     .time = 1,
+     .num = {{.field = "boot_time", .coefficient = -1, .of = RN_OF_ONLY, .measurement = "kernel"}}},
+};
+
 const struct rn_collector collect_system = {
     .name = "system",
     .help = "Load, processors, users, uptime.",
     .state_size = sizeof(struct state),
     .fields = fields,
     .nfields = FIELDS,
+    .rules = rules,
+    .nrules = RN_RULE_COUNT(rules),
     .tags = "",
     .sample = sample,
 };

@@ -6,6 +6,7 @@
 
 #include <runnel/err.h>
 #include <runnel/schema.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,38 @@ struct rn_field_desc {
     const char *unit; // or NULL
     const char *help; // one sentence, for docs and the vocabulary
 };
+
+// What a collector knows of its fields beforehand: at any tick, the scaled integer of `field` is
+// about floor(num / den), see struct rn_rule in runnel/schema.h. A static const table; the window
+// makes rules of it for the series that are there, and leaves out what lacks a field.
+enum rn_term_of {
+    RN_OF_SERIES = 0, // the same series
+    RN_OF_OTHERS = 1, // the sum over all other series of the measurement
+    RN_OF_ONLY = 2,   // `measurement`'s only series; no rule if it has another number of them
+};
+
+struct rn_term_desc {
+    const char *field; // NULL ends a list
+    int64_t coefficient;
+    enum rn_term_of of;
+    const char *measurement; // RN_OF_ONLY
+};
+
+#define RN_RULE_MAX_NUM 12
+#define RN_RULE_MAX_DEN 3
+
+struct rn_rule_desc {
+    const char *measurement, *field;
+    const char *tag_value; // only for series with a tag of this value; NULL: all
+    int64_t constant;      // of num
+    int64_t time;          // of num, per second; no rule in a schema whose unit is not the second
+    struct rn_term_desc num[RN_RULE_MAX_NUM]; // every coefficient as declared, each field once
+    int64_t per;                              // constant of den; 0 counts as 1 if den has no terms
+    bool per_others;                          // den is the number of other series instead
+    struct rn_term_desc den[RN_RULE_MAX_DEN];
+};
+
+#define RN_RULE_COUNT(rules) (sizeof(rules) / sizeof(rules)[0])
 
 // One value of one field: scaled integer (all types but text; bool is 0 or 1), or text.
 struct rn_point_value {

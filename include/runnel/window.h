@@ -26,6 +26,13 @@ RN_MUST_CHECK int rn_window_new(struct rn_window **out, const struct rn_window_c
                                 struct rn_err *err);
 void rn_window_free(struct rn_window *window);
 
+// Rules for the schemas that the window makes, borrowed for its life. Those of earlier calls come
+// first; a rule refers to columns without one or with one that comes before. RN_ELIMIT: too many
+// calls.
+#define RN_WINDOW_RULE_TABLES 32
+RN_MUST_CHECK int rn_window_add_rules(struct rn_window *window, const struct rn_rule_desc *rules,
+                                      size_t count);
+
 // Starts the tick at time t (units; greater than the window's last). With a step, t is a multiple
 // of it, and ticks left out since the last one are filled in as missing. RN_ELIMIT: the window is
 // full, or the gap does not fit: cut a batch first. RN_EINVAL: t is not a time for a tick.

@@ -6,6 +6,7 @@
 #include <runnel/window.h>
 
 #include "lib/model/dict.h"
+#include "lib/model/rulebook.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,6 +34,12 @@ struct rn_window {
     uint32_t cap_places;
     struct rn_grid grid;
     size_t cap_grid;
+    struct rulebook *rules; // of the last schema
+    struct {
+        const struct rn_rule_desc *rules;
+        size_t count;
+    } tables[RN_WINDOW_RULE_TABLES];
+    size_t ntables;
 };
 
 int rn_window_new(struct rn_window **out, const struct rn_window_conf *conf, struct rn_err *err)
@@ -58,6 +65,7 @@ void rn_window_free(struct rn_window *window)
 {
     if (!window)
         return;
+    free(window->rules);
     dict_release(&window->dict);
     free(window->times);
     free(window->cells);
@@ -584,6 +592,27 @@ int rn_window_add_values(struct rn_window *window, struct rn_span measurement,
 // ---- cut
 // -----------------------------------------------------------------------------------------
 
+// Without memory for them, a schema has no rules: they only save bytes.
+static void make_rules(struct rn_window *w)
+{
+    size_t room = RN_SCHEMA_MAX_BYTES - w->dict.names_bytes;
+    free(w->rules);
+    w->rules = w->ntables ? rulebook_open(&w->dict.schema, room) : NULL;
+    for (size_t i = 0; w->rules && i < w->ntables; i++)
+        rulebook_apply(w->rules, w->tables[i].rules, w->tables[i].count);
+    if (w->rules)
+        rulebook_close(w->rules, &w->dict.schema);
+}
+
+int rn_window_add_rules(struct rn_window *window, const struct rn_rule_desc *rules, size_t count)
+{
+    if (window->ntables == RN_WINDOW_RULE_TABLES)
+        return RN_ELIMIT;
+    window->tables[window->ntables].rules = rules;
+    window->tables[window->ntables++].count = count;
+    return RN_OK;
+}
+
 static int grid_reserve(struct rn_window *w, size_t cells, struct rn_err *err)
 {
     if (cells <= w->cap_grid)
@@ -621,6 +650,8 @@ int rn_window_cut(struct rn_window *w, const struct rn_schema **schema, const st
         return rn_fail(err, RN_ENOENT, "there is no value in the window");
     bool changed;
     int rc = dict_schema(&w->dict, &changed, err);
+    if (rc == RN_OK && changed)
+        make_rules(w);
     if (rc == RN_OK)
         rc = grid_reserve(w, (size_t)w->n * w->dict.schema.ncolumns, err);
     if (rc < 0)
