@@ -702,8 +702,6 @@ void bridge_free(struct bridge *bridge)
     http_api_free(bridge->api);
     rn_mqtt_free(bridge->in.mqtt);
     rn_mqtt_free(bridge->out.mqtt);
-    rn_signal_free(bridge->sigint);
-    rn_signal_free(bridge->sigterm);
     rn_timer_free(bridge->tick);
     rn_timer_free(bridge->work);
     intake_free(bridge->intake);
@@ -714,6 +712,8 @@ void bridge_free(struct bridge *bridge)
     fleet_close(bridge->fleet);
     schemas_close(bridge->schemas);
     log_close(bridge->log);
+    rn_signal_free(bridge->sigint);
+    rn_signal_free(bridge->sigterm);
     rn_loop_free(bridge->loop);
     if (bridge->lock >= 0)
         close(bridge->lock);

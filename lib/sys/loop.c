@@ -5,6 +5,7 @@
 // go of it, so a free inside a callback is safe.
 #include <runnel/loop.h>
 
+#include <signal.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -267,6 +268,10 @@ int rn_signal_new(struct rn_signal **out, struct rn_loop *loop, int signum, rn_s
 
 void rn_signal_free(struct rn_signal *watch)
 {
-    if (watch)
-        close_handle((uv_handle_t *)&watch->uv);
+    if (!watch)
+        return;
+    int signum = watch->uv.signum;
+    uv_signal_stop(&watch->uv); // libuv restores the default action, which would end the process
+    signal(signum, SIG_IGN);
+    close_handle((uv_handle_t *)&watch->uv);
 }
