@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BOUND_MAX  64                // schemas that are remembered
+#define BOUND_MAX  96                // schemas, bases and hints that are remembered
 #define FLUSH_SIZE 65536             // bytes of output gathered before it is written
 #define POINT_MAX  (8 * 1024 * 1024) // bytes of one point's text
 
@@ -24,8 +24,9 @@ struct decode_conf {
     char schema[256];
 };
 
-// A schema as it came, under the name that batches call it by.
+// A schema, base or hints as they came, under the name that batches call them by.
 struct binding {
+    enum rn_object kind;
     uint32_t tag, id;
     uint8_t *bytes;
     size_t len;
@@ -46,6 +47,9 @@ struct decoder {
     void *schema_storage;
     void *grid_storage;
     size_t grid_size;
+    struct rn_base base; // of the batch at hand
+    struct rn_hints hints;
+    uint64_t work[RN_DECODE_WORK / sizeof(uint64_t)];
     struct rn_buf out;
 };
 
@@ -79,30 +83,32 @@ static int put_grid(struct decoder *d, const struct rn_grid *grid, struct rn_err
 // ---- schemas
 // -------------------------------------------------------------------------------------
 
-static struct binding *find_binding(struct decoder *d, uint32_t tag, uint32_t id)
+static struct binding *find_binding(struct decoder *d, enum rn_object kind, uint32_t tag,
+                                    uint32_t id)
 {
     for (uint32_t i = 0; i < d->nbound; i++)
-        if (d->bound[i].tag == tag && d->bound[i].id == id)
+        if (d->bound[i].kind == kind && d->bound[i].tag == tag && d->bound[i].id == id)
             return &d->bound[i];
     return NULL;
 }
 
-// Copies and returns the schema's bytes; empty when out of memory.
-static struct rn_span keep_schema(struct decoder *d, uint32_t tag, uint32_t id,
-                                  struct rn_span bytes)
+// Copies and returns the object's bytes; empty when out of memory.
+static struct rn_span keep_object(struct decoder *d, const struct rn_key_msg *key)
 {
+    struct rn_span bytes = key->object;
+    uint32_t tag = (uint32_t)key->install;
     uint8_t *copy = malloc(bytes.len);
     if (!copy)
         return (struct rn_span){0};
     memcpy(copy, bytes.data, bytes.len);
-    struct binding *slot = find_binding(d, tag, id);
+    struct binding *slot = find_binding(d, key->kind, tag, key->id);
     if (!slot) {
         slot = &d->bound[d->next_slot];
         d->next_slot = (d->next_slot + 1) % BOUND_MAX;
         d->nbound += d->nbound < BOUND_MAX;
     }
     free(slot->bytes);
-    *slot = (struct binding){tag, id, copy, bytes.len};
+    *slot = (struct binding){key->kind, tag, key->id, copy, bytes.len};
     d->current = (struct rn_span){0}; // it may have lain in what was freed
     return (struct rn_span){copy, bytes.len};
 }
@@ -147,15 +153,15 @@ static int show_schema(struct decoder *d, struct rn_err *err)
 static int take_key(struct decoder *d, const struct rn_key_msg *key, struct rn_err *err)
 {
     uint8_t hash[RN_SHA256_BYTES];
-    if (key->kind != RN_OBJECT_SCHEMA || !key->has_object)
-        return RN_OK; // nothing that a batch in encoding 0 needs
+    if (!key->has_object)
+        return RN_OK; // a binding alone helps nobody here
     rn_sha256(hash, key->object.data, key->object.len);
     if (memcmp(hash, key->hash, sizeof hash) != 0)
-        return rn_fail(err, RN_EFORMAT, "schema does not have the hash that its message says");
-    struct rn_span kept = keep_schema(d, (uint32_t)key->install, key->id, key->object);
+        return rn_fail(err, RN_EFORMAT, "object does not have the hash that its message says");
+    struct rn_span kept = keep_object(d, key);
     if (!kept.data)
         return rn_fail(err, RN_ENOMEM, "out of memory");
-    return use_schema(d, kept, err);
+    return key->kind == RN_OBJECT_SCHEMA ? use_schema(d, kept, err) : RN_OK;
 }
 
 static int grid_reserve(struct decoder *d, size_t size, struct rn_err *err)
@@ -168,6 +174,35 @@ static int grid_reserve(struct decoder *d, size_t size, struct rn_err *err)
     return d->grid_storage ? RN_OK : rn_fail(err, RN_ENOMEM, "out of memory");
 }
 
+static int named_object(struct decoder *d, enum rn_object kind, uint32_t tag, uint32_t id,
+                        struct rn_span *bytes, struct rn_err *err)
+{
+    const struct binding *bound = find_binding(d, kind, tag, id);
+    if (!bound)
+        return rn_fail(err, RN_ENOENT, "batch needs %s %u, which was not in the input",
+                       kind == RN_OBJECT_BASE ? "base" : "hints", id);
+    *bytes = (struct rn_span){bound->bytes, bound->len};
+    return RN_OK;
+}
+
+// The base and hints that a batch names.
+static int use_coding(struct decoder *d, uint32_t tag, const struct rn_batch_info *info,
+                      struct rn_coding *with, struct rn_err *err)
+{
+    struct rn_span bytes = {0};
+    int rc = RN_OK;
+    *with = (struct rn_coding){.base = &d->base, .hints = &d->hints};
+    if (info->has_base)
+        rc = named_object(d, RN_OBJECT_BASE, tag, info->base_id, &bytes, err);
+    if (info->has_base && rc == RN_OK)
+        rc = rn_base_decode(bytes, &d->base, err);
+    if (info->has_hints && rc == RN_OK)
+        rc = named_object(d, RN_OBJECT_HINTS, tag, info->hints_id, &bytes, err);
+    if (info->has_hints && rc == RN_OK)
+        rc = rn_hints_decode(bytes, &d->hints, err);
+    return rc;
+}
+
 static int take_batch(struct decoder *d, struct rn_span bytes, struct rn_grid *grid,
                       struct rn_err *err)
 {
@@ -177,7 +212,7 @@ static int take_batch(struct decoder *d, struct rn_span bytes, struct rn_grid *g
     int rc = rn_batch_open(bytes, &head, &info, &body, err);
     if (rc < 0)
         return rc;
-    const struct binding *bound = find_binding(d, head.tag, info.schema_id);
+    const struct binding *bound = find_binding(d, RN_OBJECT_SCHEMA, head.tag, info.schema_id);
     if (bound)
         schema = (struct rn_span){bound->bytes, bound->len};
     if (!schema.len)
@@ -189,9 +224,13 @@ static int take_batch(struct decoder *d, struct rn_span bytes, struct rn_grid *g
     if ((uint64_t)info.n * d->schema.ncolumns > RN_BATCH_MAX_CELLS)
         return rn_fail(err, RN_ELIMIT, "batch has more than %d cells", RN_BATCH_MAX_CELLS);
     rc = grid_reserve(d, rn_batch_grid_bytes(&d->schema, &info), err);
+    struct rn_coding with;
+    if (rc == RN_OK)
+        rc = use_coding(d, head.tag, &info, &with, err);
     if (rc < 0)
         return rc;
-    return rn_batch_decode(&d->schema, &info, grid, d->grid_storage, d->grid_size, err);
+    return rn_batch_decode_with(&d->schema, &info, &with, grid, d->grid_storage, d->grid_size,
+                                d->work, sizeof d->work, err);
 }
 
 // What is wrong with a message is said and counted; a negative result ends the program.

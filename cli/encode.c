@@ -18,14 +18,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_LINES   65536
-#define CHUNK_BYTES   (8 * 1024 * 1024)
-#define SCHEMAS_BOUND 32
-#define COMPLAINTS    20 // lines that are complained about one by one
-#define INSTALL       1  // a stream is no device: its only install
+#define CHUNK_LINES    65536
+#define CHUNK_BYTES    (8 * 1024 * 1024)
+#define SCHEMAS_BOUND  32
+#define COMPLAINTS     20 // lines that are complained about one by one
+#define OBJECT_NUMBERS 60 // of bases and hints, used in turn
+#define INSTALL        1  // a stream is no device: its only install
+
+// Batches of a schema after which its base, and its hints, are made anew and sent.
+static const uint64_t base_after[] = {2, 32, 256}, hints_after[] = {4, 32, 256};
+
+enum { ENC_AUTO = RN_ENC_MAX + 1 };
 
 struct encode_conf {
-    int64_t batch_ms, step_ms, enc;
+    int64_t batch_ms, step_ms;
+    int enc;
     bool stats;
 };
 
@@ -40,7 +47,17 @@ struct totals {
     uint64_t samples, batches, schemas, schema_bytes, payload_bytes;
 };
 
+// What was learnt about the current schema's columns.
+struct habits {
+    uint64_t batches;
+    struct rn_hints_sums sums;
+    struct rn_base base;
+    struct rn_hints hints;
+    struct rn_coding with; // what is known on the other side
+};
+
 struct encoder {
+    int enc;
     struct rn_window_conf window_conf;
     struct rn_window *window;
     int64_t unit_ns, batch_units;
@@ -53,7 +70,10 @@ struct encoder {
     uint8_t bound[SCHEMAS_BOUND][RN_HASH_BYTES];
     uint32_t nbound, current, next_slot;
     uint64_t seq;
-    struct rn_buf out, object, body;
+    uint32_t objects; // bases and hints sent: their numbers
+    struct habits habits;
+    uint64_t work[RN_ENCODE_WORK / sizeof(uint64_t)];
+    struct rn_buf out, object, body, trial;
     struct totals totals;
 };
 
@@ -83,6 +103,15 @@ static uint32_t find_bound(const struct encoder *e, const uint8_t hash[RN_HASH_B
     return slot;
 }
 
+static int put_key(struct encoder *e, const struct rn_key_msg *key, struct rn_err *err)
+{
+    size_t before = e->out.len;
+    if (rn_key_encode(key, &e->out) < 0)
+        return rn_fail(err, RN_ELIMIT, "object does not fit its message");
+    e->totals.schema_bytes += e->out.len - before;
+    return RN_OK;
+}
+
 // Makes the schema the current one; sends it if the stream does not know it any more.
 static int bind_schema(struct encoder *e, const struct rn_schema *schema, struct rn_err *err)
 {
@@ -102,12 +131,80 @@ static int bind_schema(struct encoder *e, const struct rn_schema *schema, struct
         e->nbound++;
     memcpy(e->bound[e->current], key.hash, RN_HASH_BYTES);
     key.id = e->current;
-    size_t before = e->out.len;
-    if (rn_key_encode(&key, &e->out) < 0)
-        return rn_fail(err, RN_ELIMIT, "schema does not fit its message");
     e->totals.schemas++;
-    e->totals.schema_bytes += e->out.len - before;
-    return RN_OK;
+    return put_key(e, &key, err);
+}
+
+// ---- base and hints: they cost bytes once, and save some in every batch that follows
+// -------------
+
+static bool is_due(const uint64_t *after, size_t count, uint64_t batches)
+{
+    for (size_t i = 0; i < count; i++)
+        if (after[i] == batches)
+            return true;
+    return false;
+}
+
+// Sends e->object. False if there is none, or it does not fit: then it is done without.
+static bool put_object(struct encoder *e, enum rn_object kind, int made, uint32_t *id)
+{
+    struct rn_key_msg key = {.install = INSTALL, .kind = kind, .has_object = true};
+    if (made < 0)
+        return false;
+    key.object = rn_buf_span(&e->object);
+    key.id = *id = e->objects++ % OBJECT_NUMBERS;
+    rn_sha256(key.hash, key.object.data, key.object.len);
+    return put_key(e, &key, NULL) == RN_OK;
+}
+
+static void learn(struct encoder *e, const struct rn_schema *schema, const struct rn_grid *grid)
+{
+    struct habits *h = &e->habits;
+    if (e->enc == RN_ENC_PLAIN)
+        return;
+    h->batches++;
+    rn_hints_add(schema, h->with.base, grid, &h->sums);
+    if (is_due(hints_after, sizeof hints_after / sizeof *hints_after, h->batches)) {
+        rn_hints_from(schema, &h->sums, &h->hints);
+        rn_buf_clear(&e->object);
+        int made = rn_hints_encode(&h->hints, &e->object);
+        h->with.hints = put_object(e, RN_OBJECT_HINTS, made, &h->with.hints_id) ? &h->hints : NULL;
+    }
+    if (is_due(base_after, sizeof base_after / sizeof *base_after, h->batches)) {
+        rn_base_from(schema, grid, &h->base);
+        rn_buf_clear(&e->object);
+        int made = rn_base_encode(&h->base, &e->object);
+        h->with.base = put_object(e, RN_OBJECT_BASE, made, &h->with.base_id) ? &h->base : NULL;
+        memset(h->sums.first, 0, sizeof h->sums.first); // they were distances from another one
+        memset(h->sums.nfirsts, 0, sizeof h->sums.nfirsts);
+    }
+}
+
+// ---- batches
+// -------------------------------------------------------------------------------------
+
+// Into e->body: the smallest of the encodings that may be used; plain if another one cannot.
+static int encode_body(struct encoder *e, const struct rn_schema *schema,
+                       const struct rn_grid *grid, struct rn_err *err)
+{
+    bool all = e->enc == ENC_AUTO;
+    rn_buf_clear(&e->body);
+    for (uint32_t enc = all ? RN_ENC_PLAIN : (uint32_t)e->enc; enc <= RN_ENC_MAX; enc++) {
+        rn_buf_clear(&e->trial);
+        int rc = rn_batch_encode_as(enc, schema, e->current, &e->habits.with, grid, e->work,
+                                    sizeof e->work, &e->trial, err);
+        if (rc == RN_OK && (e->body.len == 0 || e->trial.len < e->body.len)) {
+            struct rn_buf better = e->trial;
+            e->trial = e->body;
+            e->body = better;
+        }
+        if (!all)
+            break;
+    }
+    if (e->body.len)
+        return RN_OK;
+    return rn_batch_encode_body(schema, e->current, grid, &e->body, err);
 }
 
 static int emit_batch(struct encoder *e, struct rn_err *err)
@@ -116,12 +213,12 @@ static int emit_batch(struct encoder *e, struct rn_err *err)
     const struct rn_grid *grid;
     bool changed;
     int rc = rn_window_cut(e->window, &schema, &grid, &changed, err);
-    if (rc == RN_OK && changed)
+    if (rc == RN_OK && changed) {
+        memset(&e->habits, 0, sizeof e->habits);
         rc = bind_schema(e, schema, err);
-    if (rc < 0)
-        return rc;
-    rn_buf_clear(&e->body);
-    rc = rn_batch_encode_body(schema, e->current, grid, &e->body, err);
+    }
+    if (rc == RN_OK)
+        rc = encode_body(e, schema, grid, err);
     if (rc < 0)
         return rc;
     size_t before = e->out.len;
@@ -130,6 +227,7 @@ static int emit_batch(struct encoder *e, struct rn_err *err)
     e->totals.batches++;
     e->totals.payload_bytes += e->out.len - before;
     e->totals.samples += rn_grid_samples(grid);
+    learn(e, schema, grid);
     return cli_flush(&e->out, err);
 }
 
@@ -302,6 +400,7 @@ static void encoder_release(struct encoder *e)
     rn_buf_release(&e->out);
     rn_buf_release(&e->object);
     rn_buf_release(&e->body);
+    rn_buf_release(&e->trial);
     free(e);
 }
 
@@ -313,6 +412,7 @@ static struct encoder *encoder_new(const struct encode_conf *conf, struct rn_err
         (void)rn_fail(err, RN_ENOMEM, "out of memory");
         return NULL;
     }
+    e->enc = conf->enc;
     bool seconds = conf->step_ms % 1000 == 0;
     uint64_t unit_ns = !conf->step_ms ? 1 : seconds ? 1000000000 : 1000000;
     e->window_conf = (struct rn_window_conf){
@@ -328,6 +428,7 @@ static struct encoder *encoder_new(const struct encode_conf *conf, struct rn_err
     rn_buf_init(&e->out, 2 * RN_MESSAGE_MAX);
     rn_buf_init(&e->object, RN_SCHEMA_MAX_BYTES);
     rn_buf_init(&e->body, RN_BATCH_MAX_BYTES);
+    rn_buf_init(&e->trial, RN_BATCH_MAX_BYTES);
     e->text = malloc(CHUNK_BYTES);
     e->entries = malloc(CHUNK_LINES * sizeof *e->entries);
     int rc =
@@ -380,10 +481,6 @@ static int run(const void *given, int argc, char **argv)
     (void)argv;
     const struct encode_conf *conf = given;
     struct rn_err err = {.text = ""};
-    if (conf->enc != 0) {
-        cli_say("encode", "encoding %" PRId64 " is not known to this program: use 0", conf->enc);
-        return CLI_USAGE;
-    }
     struct encoder *e = encoder_new(conf, &err);
     if (!e) {
         cli_say("encode", "%s", err.text);
@@ -407,13 +504,11 @@ static const struct rn_opt options[] = {
      .def = "240s",
      .help = "Longest time that a batch covers."},
     {.key = "enc",
-     .type = RN_OPT_INT,
+     .type = RN_OPT_ENUM,
      .offset = offsetof(struct encode_conf, enc),
-     .size = sizeof(int64_t),
-     .min = 0,
-     .max = 2,
-     .def = "0",
-     .help = "Encoding of the columns."},
+     .words = "0|1|2|auto",
+     .def = "auto",
+     .help = "Encoding of the columns: plain CBOR, deflate, range coder, or the smallest."},
     {.key = "step",
      .type = RN_OPT_DURATION,
      .offset = offsetof(struct encode_conf, step_ms),

@@ -238,8 +238,33 @@ def test_a_time_off_the_step_is_refused():
 def test_a_schema_is_sent_once_while_the_series_stay():
     lines = "".join(f"m,k={key} v={tick}i {T0 + tick * 10**9}\n" for tick in range(100) for key in "ab")
     stream = assert_round_trip(lines, "--batch", "10s")
-    kinds = [type(item).__name__ for item, _ in messages(stream)]
-    assert kinds == ["dict"] + ["list"] * 10
+    kinds = [item[2] if isinstance(item, dict) else "batch" for item, _ in messages(stream)]
+    assert [kind for kind in kinds if kind in (1, "batch")] == [1] + ["batch"] * 10
+    assert kinds.count(2) == kinds.count(3) == 1  # hints and a base, when something was learnt
+
+
+@pytest.mark.parametrize("enc", ["0", "1", "2", "auto"])
+@pytest.mark.parametrize("step", ["0s", "1s"])
+def test_every_encoding_gives_back_the_same_points(enc, step):
+    rng = random.Random(7)
+    rows = []
+    for tick in range(300):
+        for key in "abc"[:1 + tick // 60 % 3]:  # series come and go
+            if rng.random() < 0.1:
+                continue
+            values = [f"n={tick * 977}i", f"f={round(rng.gauss(0, 9), 2)!r}", f"d={rng.random()!r}",
+                      f"u={2**64 - 1 - tick}u", f"b={rng.choice('tf')}", f's="{rng.choice(("on", "off", "é"))}"']
+            rows.append(f"m,k={key} {','.join(values[:1 + rng.randrange(6)])} {T0 + tick * 10**9}\n")
+    rows.append(f"m,k=a n={-2**63}i,u=0u,d=-0,s=\"\" {T0 + 300 * 10**9}\n")
+    stream = assert_round_trip("".join(rows), "--enc", enc, "--step", step, "--batch", "20s")
+    used = {item[6] for item, _ in messages(stream) if isinstance(item, list)}
+    assert used <= ({int(enc)} if enc != "auto" else {0, 1, 2})
+
+
+def test_auto_is_never_larger_than_any_one_encoding():
+    lines = "".join(f"m,k={n % 3} a={n}i,b={n / 8},c=\"{n}\" {T0 + n}\n" for n in range(600))
+    sizes = {enc: len(encode(lines, "--enc", enc)) for enc in ("0", "1", "2", "auto")}
+    assert sizes["auto"] == min(sizes.values())
 
 
 def test_stats_count_what_was_written():
@@ -343,7 +368,7 @@ def test_usage_is_explained_and_wrong_usage_has_its_own_code():
         assert runnel(name, "--help").stdout == runnel("help", name).stdout
     assert b"--batch" in runnel("encode", "-h").stdout
     for args in (["nonsense"], ["encode", "--nonsense"], ["encode", "--batch"], ["encode", "--batch", "5"],
-                 ["encode", "--enc", "1"], ["encode", "argument"], ["decode", "--json", "--line-protocol"],
+                 ["encode", "--enc", "3"], ["encode", "argument"], ["decode", "--json", "--line-protocol"],
                  ["help", "nonsense"], []):
         runnel(*args, code=2)
     assert runnel("--version").stdout == runnel("version").stdout
