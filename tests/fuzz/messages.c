@@ -23,6 +23,8 @@ AGAIN(ack)
 AGAIN(signed)
 AGAIN(report)
 AGAIN(bridge_status)
+AGAIN(hints)
+AGAIN(base)
 
 static int key_again(struct rn_span in, struct rn_buf *out)
 {
@@ -41,8 +43,8 @@ static int config_again(struct rn_span in, struct rn_buf *out)
 }
 
 static int (*const messages[])(struct rn_span in, struct rn_buf *out) = {
-    status_again,        ack_again, signed_again, report_again,
-    bridge_status_again, key_again, config_again,
+    status_again, ack_again,    signed_again, report_again, bridge_status_again,
+    key_again,    config_again, hints_again,  base_again,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
