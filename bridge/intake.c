@@ -8,10 +8,10 @@
 #include <string.h>
 
 #define COMPLAINT_MS 60000
-#define ASKED        64   // hashes that somebody was asked for lately
-#define ASK_AGAIN_MS 5000 // then another device may be asked
-#define SAY_AGAIN_MS 2000 // what a device seems not to have heard is said again after this
-#define ENCODING_MAX 0    // encodings that this program reads
+#define ASKED        64         // hashes that somebody was asked for lately
+#define ASK_AGAIN_MS 5000       // then another device may be asked
+#define SAY_AGAIN_MS 2000       // what a device seems not to have heard is said again after this
+#define ENCODING_MAX RN_ENC_MAX // encodings that this program reads, without base and hints
 #define CELLS_MAX    RN_BATCH_MAX_CELLS
 
 // Why something was not taken: one bit of fleet_device.complained, one counter, one event.
@@ -415,7 +415,7 @@ static void take_batch(struct arrival *a)
         return;
     }
     uint32_t crc = rn_crc32c(0, body.data, body.len);
-    if (info.enc > ENCODING_MAX)
+    if (info.enc > ENCODING_MAX || info.has_base || info.has_hints) // not kept here yet
         refuse_batch(a, in, &head, crc, BAD_ENCODING, RN_REFUSED_ENCODING,
                      "the encoding of its columns is not known");
     else if (info.n < 1 || (uint64_t)info.n * schema.ncolumns > CELLS_MAX)

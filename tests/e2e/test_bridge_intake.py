@@ -8,13 +8,18 @@ import signal
 import socket
 import sqlite3
 import struct
+import sys
 import time
 import zlib
+from pathlib import Path
 
 import cbor2
 import pytest
 
 from runnel_test import free_port, wait_until
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "vectors"))
+import packed  # noqa: E402
 
 
 # ---- an agent of our own --------------------------------------------------------------------------
@@ -518,6 +523,21 @@ def test_a_batch_that_can_never_be_stored_is_refused_with_a_reason(world, broker
     with sqlite3.connect(f"file:{bridge.data}/dead.db?mode=ro", uri=True) as db:
         tables = [row[0] for row in db.execute("select name from sqlite_master where type='table'")]
         assert tables
+
+
+@pytest.mark.parametrize("enc", [1, 2])
+def test_every_encoding_is_stored_but_not_with_a_base_that_is_not_known(world, broker, bridge, enc):
+    device, t0 = Device(world, broker), now_tick()
+    device.ready()
+    schema = cbor2.loads(SCHEMA)
+    cells = [[5] for _ in packed.columns_of(schema)]
+    columns = packed.encode(enc, schema, [t0], cells)
+    device.batch(1, content=body(t0=t0, enc=enc, columns=columns))
+    device.wait_told(DURABLE, {1})
+    based = packed.encode(enc, schema, [t0], cells, base=[1] * len(cells), base_object=b"x")
+    device.batch(2, content=body(schema=1, t0=t0, enc=enc, columns=based)[:-1] + canonical({1: 7}))
+    refused = device.wait_ack(REFUSED)[REFUSED]
+    assert refused[0] == [2, 1, 3]
 
 
 def test_memory_does_not_grow_with_what_messages_claim(world, broker, bridge):
