@@ -90,10 +90,18 @@ def split(messages):
     return dict(found)
 
 
+def batches(messages):
+    return [cbor2.loads(payload) for topic, payload in messages if topic_class(topic) == "m"]
+
+
 def encodings(messages):
-    """{encoding: batches}: the seventh member of a batch."""
-    return collections.Counter(cbor2.loads(payload)[6] for topic, payload in messages
-                               if topic_class(topic) == "m")
+    """{encoding: batches}"""
+    return collections.Counter(batch[6] for batch in batches(messages))
+
+
+def ticks(messages):
+    """Ticks of each batch."""
+    return [batch[5] for batch in batches(messages)]
 
 
 def log_count(log, pattern, start, end):
