@@ -150,7 +150,7 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
 #define MEAN(name_)                                                                                \
     {                                                                                              \
         .measurement = "cpu", .field = "usage_" name_, .tag_value = "cpu-total",                   \
-        .num = {{.field = "usage_" name_, .coefficient = 1, .of = RN_OF_OTHERS}},                  \
+        .num = RN_TERMS({.field = "usage_" name_, .coefficient = 1, .of = RN_OF_OTHERS}),          \
         .per_others = true                                                                         \
     }
 
@@ -167,13 +167,11 @@ static const struct rn_rule_desc rules[] = {
     {.measurement = "cpu",
      .field = "usage_idle",
      .constant = 10000,
-     .num = {{.field = "usage_user", .coefficient = -1},
-             {.field = "usage_nice", .coefficient = -1},
-             {.field = "usage_system", .coefficient = -1},
-             {.field = "usage_iowait", .coefficient = -1},
-             {.field = "usage_irq", .coefficient = -1},
-             {.field = "usage_softirq", .coefficient = -1},
-             {.field = "usage_steal", .coefficient = -1}}},
+     .num = RN_TERMS(
+         {.field = "usage_user", .coefficient = -1}, {.field = "usage_nice", .coefficient = -1},
+         {.field = "usage_system", .coefficient = -1}, {.field = "usage_iowait", .coefficient = -1},
+         {.field = "usage_irq", .coefficient = -1}, {.field = "usage_softirq", .coefficient = -1},
+         {.field = "usage_steal", .coefficient = -1})},
 };
 
 const struct rn_collector collect_cpu = {

@@ -194,7 +194,8 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
 static const struct rn_rule_desc rules[] = {
     {.measurement = "diskio",
      .field = "weighted_io_time",
-     .num = {{.field = "read_time", .coefficient = 1}, {.field = "write_time", .coefficient = 1}}},
+     .num = RN_TERMS({.field = "read_time", .coefficient = 1},
+                     {.field = "write_time", .coefficient = 1})},
 };
 
 const struct rn_collector collect_diskio = {

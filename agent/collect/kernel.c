@@ -99,11 +99,13 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
 static const struct rn_rule_desc rules[] = {
     {.measurement = "kernel",
      .field = "disk_pages_in",
-     .num = {{.field = "read_bytes", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "diskio"}},
+     .num = RN_TERMS(
+         {.field = "read_bytes", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "diskio"}),
      .per = 2},
     {.measurement = "kernel",
      .field = "disk_pages_out",
-     .num = {{.field = "write_bytes", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "diskio"}},
+     .num = RN_TERMS(
+         {.field = "write_bytes", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "diskio"}),
      .per = 2},
 };
 

@@ -120,16 +120,12 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
 static const struct rn_rule_desc rules[] = {
     {.measurement = "processes",
      .field = "total",
-     .num = {{.field = "blocked", .coefficient = 1},
-             {.field = "dead", .coefficient = 1},
-             {.field = "idle", .coefficient = 1},
-             {.field = "paging", .coefficient = 1},
-             {.field = "parked", .coefficient = 1},
-             {.field = "running", .coefficient = 1},
-             {.field = "sleeping", .coefficient = 1},
-             {.field = "stopped", .coefficient = 1},
-             {.field = "zombies", .coefficient = 1},
-             {.field = "unknown", .coefficient = 1}}},
+     .num =
+         RN_TERMS({.field = "blocked", .coefficient = 1}, {.field = "dead", .coefficient = 1},
+                  {.field = "idle", .coefficient = 1}, {.field = "paging", .coefficient = 1},
+                  {.field = "parked", .coefficient = 1}, {.field = "running", .coefficient = 1},
+                  {.field = "sleeping", .coefficient = 1}, {.field = "stopped", .coefficient = 1},
+                  {.field = "zombies", .coefficient = 1}, {.field = "unknown", .coefficient = 1})},
 };
 
 const struct rn_collector collect_processes = {

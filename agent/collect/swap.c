@@ -86,11 +86,11 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
 static const struct rn_rule_desc rules[] = {
     {.measurement = "swap",
      .field = "used",
-     .num = {{.field = "total", .coefficient = 1}, {.field = "free", .coefficient = -1}}},
+     .num = RN_TERMS({.field = "total", .coefficient = 1}, {.field = "free", .coefficient = -1})},
     {.measurement = "swap",
      .field = "used_percent",
-     .num = {{.field = "used", .coefficient = 20000}, {.field = "total", .coefficient = 1}},
-     .den = {{.field = "total", .coefficient = 2}}},
+     .num = RN_TERMS({.field = "used", .coefficient = 20000}, {.field = "total", .coefficient = 1}),
+     .den = RN_TERMS({.field = "total", .coefficient = 2})},
 };
 
 const struct rn_collector collect_swap = {

@@ -176,7 +176,8 @@ static const struct rn_rule_desc rules[] = {
     {.measurement = "system",
      .field = "uptime",
      .time = 1,
-     .num = {{.field = "boot_time", .coefficient = -1, .of = RN_OF_ONLY, .measurement = "kernel"}}},
+     .num = RN_TERMS(
+         {.field = "boot_time", .coefficient = -1, .of = RN_OF_ONLY, .measurement = "kernel"})},
 };
 
 const struct rn_collector collect_system = {

@@ -34,23 +34,29 @@ enum rn_term_of {
 
 struct rn_term_desc {
     const char *field; // NULL ends a list
-    int64_t coefficient;
+    int32_t coefficient;
     enum rn_term_of of;
     const char *measurement; // RN_OF_ONLY
 };
-
-#define RN_RULE_MAX_NUM 12
-#define RN_RULE_MAX_DEN 3
+// A list of them, for the tables.
+#define RN_TERMS(...)                                                                              \
+    (const struct rn_term_desc[])                                                                  \
+    {                                                                                              \
+        __VA_ARGS__,                                                                               \
+        {                                                                                          \
+            .field = NULL                                                                          \
+        }                                                                                          \
+    }
 
 struct rn_rule_desc {
     const char *measurement, *field;
     const char *tag_value; // only for series with a tag of this value; NULL: all
     int64_t constant;      // of num
     int64_t time;          // of num, per second; no rule in a schema whose unit is not the second
-    struct rn_term_desc num[RN_RULE_MAX_NUM]; // every coefficient as declared, each field once
-    int64_t per;                              // constant of den; 0 counts as 1 if den has no terms
-    bool per_others;                          // den is the number of other series instead
-    struct rn_term_desc den[RN_RULE_MAX_DEN];
+    const struct rn_term_desc *num; // each field once; NULL: none
+    int64_t per;                    // constant of den; 0 counts as 1 if den has no terms
+    bool per_others;                // den is the number of other series instead
+    const struct rn_term_desc *den; // NULL: none
 };
 
 #define RN_RULE_COUNT(rules) (sizeof(rules) / sizeof(rules)[0])

@@ -138,14 +138,13 @@ static bool add_desc(struct rulebook *book, const struct place *self,
 
 // The terms go behind those that are settled already; `after` counts those of this rule's num.
 static bool add_descs(struct rulebook *book, const struct place *self, const char *measurement,
-                      const struct rn_term_desc *descs, size_t max, struct rn_linear *linear,
-                      uint32_t after)
+                      const struct rn_term_desc *descs, struct rn_linear *linear, uint32_t after)
 {
     struct rn_term *terms = book->next_term + after;
     linear->terms = terms;
     book->terms_left -= after;
     bool fits = true;
-    for (size_t i = 0; fits && i < max && descs[i].field; i++)
+    for (size_t i = 0; fits && descs && descs[i].field; i++)
         fits = add_desc(book, self, &descs[i], measurement, linear, terms);
     book->terms_left += after;
     return fits;
@@ -173,9 +172,8 @@ static void add_rule(struct rulebook *book, const struct rn_rule_desc *desc,
                            .den = {.constant = desc->per}};
     if (!find_field(place, desc->field, &column) || book->ruled[column / 8] >> (column % 8) & 1)
         return;
-    if (!add_descs(book, place, desc->measurement, desc->num, RN_RULE_MAX_NUM, &rule.num, 0) ||
-        !add_descs(book, place, desc->measurement, desc->den, RN_RULE_MAX_DEN, &rule.den,
-                   rule.num.nterms))
+    if (!add_descs(book, place, desc->measurement, desc->num, &rule.num, 0) ||
+        !add_descs(book, place, desc->measurement, desc->den, &rule.den, rule.num.nterms))
         return;
     if (desc->per_others)
         rule.den.constant = count_series(book->schema, desc->measurement) - 1;

@@ -41,20 +41,21 @@ static const struct rn_schema *cut(struct rn_window *window)
     return schema;
 }
 
+static const struct rn_rule_desc own_fields[] = {
+    {.measurement = "m",
+     .field = "rest",
+     .constant = 7,
+     .num = RN_TERMS({.field = "part", .coefficient = -3}),
+     .den = RN_TERMS({.field = "part", .coefficient = 2})},
+    {.measurement = "m", .field = "part", .num = RN_TERMS({.field = "none", .coefficient = 1})},
+    {.measurement = "other", .field = "part"},
+};
+
 static void a_rule_is_made_for_every_series_that_has_the_fields(void **state)
 {
     (void)state;
-    static const struct rn_rule_desc rules[] = {
-        {.measurement = "m",
-         .field = "rest",
-         .constant = 7,
-         .num = {{.field = "part", .coefficient = -3}},
-         .den = {{.field = "part", .coefficient = 2}}},
-        {.measurement = "m", .field = "part", .num = {{.field = "none", .coefficient = 1}}},
-        {.measurement = "other", .field = "part"},
-    };
     struct rn_window *window = open_window(1000000000);
-    assert_int_equal(rn_window_add_rules(window, rules, RN_RULE_COUNT(rules)), RN_OK);
+    assert_int_equal(rn_window_add_rules(window, own_fields, RN_RULE_COUNT(own_fields)), RN_OK);
     add(window, "m", "a");
     add(window, "m", "b");
     const struct rn_schema *schema = cut(window);
@@ -75,7 +76,7 @@ static const struct rn_rule_desc mean[] = {
     {.measurement = "m",
      .field = "part",
      .tag_value = "all",
-     .num = {{.field = "part", .coefficient = 1, .of = RN_OF_OTHERS}},
+     .num = RN_TERMS({.field = "part", .coefficient = 1, .of = RN_OF_OTHERS}),
      .per_others = true},
 };
 
@@ -107,17 +108,18 @@ static void there_is_no_mean_of_nothing(void **state)
     rn_window_free(window);
 }
 
+static const struct rn_rule_desc of_another[] = {
+    {.measurement = "m",
+     .field = "part",
+     .num = RN_TERMS({.field = "part", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "x"}),
+     .per = 2},
+};
+
 static void another_measurement_must_have_one_series(void **state)
 {
     (void)state;
-    static const struct rn_rule_desc rules[] = {
-        {.measurement = "m",
-         .field = "part",
-         .num = {{.field = "part", .coefficient = 1, .of = RN_OF_ONLY, .measurement = "x"}},
-         .per = 2},
-    };
     struct rn_window *window = open_window(1000000000);
-    assert_int_equal(rn_window_add_rules(window, rules, 1), RN_OK);
+    assert_int_equal(rn_window_add_rules(window, of_another, 1), RN_OK);
     add(window, "m", NULL);
     add(window, "x", "a");
     const struct rn_schema *schema = cut(window);
@@ -129,30 +131,33 @@ static void another_measurement_must_have_one_series(void **state)
     rn_window_free(window);
 }
 
+static const struct rn_rule_desc of_time[] = {{.measurement = "m", .field = "part", .time = 1}};
+
 static void time_is_counted_in_seconds(void **state)
 {
     (void)state;
-    static const struct rn_rule_desc rules[] = {{.measurement = "m", .field = "part", .time = 1}};
     for (uint64_t unit_ns = 1000000; unit_ns <= 1000000000; unit_ns *= 1000) {
         struct rn_window *window = open_window(unit_ns);
-        assert_int_equal(rn_window_add_rules(window, rules, 1), RN_OK);
+        assert_int_equal(rn_window_add_rules(window, of_time, 1), RN_OK);
         add(window, "m", NULL);
         assert_int_equal(cut(window)->nrules, unit_ns == 1000000000);
         rn_window_free(window);
     }
 }
 
+static const struct rn_rule_desc twice[] = {
+    {.measurement = "m", .field = "part", .constant = 1},
+    {.measurement = "m", .field = "part", .constant = 2},
+};
+
+static const struct rn_rule_desc cycle[] = {
+    {.measurement = "m", .field = "part", .num = RN_TERMS({.field = "rest", .coefficient = 1})},
+    {.measurement = "m", .field = "rest", .num = RN_TERMS({.field = "part", .coefficient = 1})},
+};
+
 static void a_column_has_one_rule_and_cycles_have_none(void **state)
 {
     (void)state;
-    static const struct rn_rule_desc twice[] = {
-        {.measurement = "m", .field = "part", .constant = 1},
-        {.measurement = "m", .field = "part", .constant = 2},
-    };
-    static const struct rn_rule_desc cycle[] = {
-        {.measurement = "m", .field = "part", .num = {{.field = "rest", .coefficient = 1}}},
-        {.measurement = "m", .field = "rest", .num = {{.field = "part", .coefficient = 1}}},
-    };
     struct rn_window *window = open_window(1000000000);
     assert_int_equal(rn_window_add_rules(window, twice, 2), RN_OK);
     add(window, "m", NULL);
