@@ -31,7 +31,8 @@ void acker_conflict(struct acker_words *words, uint64_t seq)
 
 bool acker_pending(const struct dedupe_install *in, const struct acker_words *words)
 {
-    return in->unsaid || words->has_hello || words->has_report || words->nneed || words->nconflict;
+    return in->unsaid || words->has_hello || words->has_report || words->nneed ||
+           words->nconflict || words->hold_ms;
 }
 
 static void add_range(struct rn_range *ranges, uint32_t *count, uint64_t seq)

@@ -126,6 +126,16 @@ static void refusals_needs_and_conflicts_travel_together(void **state)
     assert_int_equal(b->ack.conflict[0].last, 12);
 }
 
+static void a_hold_is_said_also_when_there_is_nothing_else_to_say(void **state)
+{
+    struct bench *b = *state;
+    b->words.hold_ms = 200;
+    assert_true(acker_compose(b->in, &b->words, &b->ack));
+    assert_int_equal(b->ack.hold_ms, 200);
+    acker_said(b->in, &b->words, &b->ack);
+    assert_false(acker_compose(b->in, &b->words, &b->ack));
+}
+
 static void a_backlog_is_not_made_to_wait(void **state)
 {
     (void)state;
@@ -168,6 +178,7 @@ int main(void)
         TEST(what_is_not_committed_is_not_said),
         TEST(more_ranges_than_fit_come_in_the_next_message),
         TEST(refusals_needs_and_conflicts_travel_together),
+        TEST(a_hold_is_said_also_when_there_is_nothing_else_to_say),
         TEST(a_backlog_is_not_made_to_wait),
         TEST(the_wheel_gives_each_node_once_at_its_time),
     };
