@@ -33,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -364,8 +364,9 @@ class Course:
 
     def set_up(self, c):
         """The first tick has no rates yet and may go alone, with a schema of its own: that is not yet all."""
-        found = ticks(self.messages(c)) if c.device else []
-        return not c.device or len(found) > 1 or max(found, default=0) > 1
+        arrived = [START, replace(START, at=time.monotonic() - QUIET_S)]
+        found = ticks(self.messages(c, arrived)) if c.device else {}
+        return not c.device or len(found) > 1 or max(found.values(), default=0) > 1
 
     def check_alive(self):
         for proc in self.programs:

@@ -100,8 +100,8 @@ def encodings(messages):
 
 
 def ticks(messages):
-    """Ticks of each batch."""
-    return [batch[5] for batch in batches(messages)]
+    """{sequence number: ticks} of batches; one that was asked for again counts once."""
+    return {batch[1]: batch[5] for batch in batches(messages)}
 
 
 def log_count(log, pattern, start, end):
