@@ -877,6 +877,7 @@ static bool load_model(struct packed *c, void *work, size_t size)
     memcpy(model->p, model_prior_p, sizeof model->p);
     memcpy(model->seen, model_prior_seen, sizeof model->seen);
     memset(model->neighbour, 0, sizeof model->neighbour);
+    memset(model->learned, 0, sizeof model->learned); // of fields whose first series has a rule
     c->model = model;
     c->odds = (struct range_odds){model->p, model->seen};
     return true;

@@ -350,7 +350,7 @@ class Coder:
         if rule is not None:
             return 0, 2
         if column.series and self.range is not None:
-            return self.learned[column.position % 256]
+            return self.learned.get(column.position % 256, (0, 0))
         if column.type == BOOL or column.kind == 2:
             return 1, 0
         return (24, 16) if column.kind == 1 else (12, 8)
@@ -422,7 +422,7 @@ class Coder:
             else:
                 self.one_number(column, rule, tick, cells, state, first)
         if self.range is not None and rule is None:
-            self.learned[slot] = (self.learned[slot][0],
+            self.learned[slot] = (self.learned.get(slot, (0, 0))[0],
                                   state["level"] + 64 >> 7 if shape & VARIES else 0)
 
     def value(self, column, state):
