@@ -3,6 +3,7 @@
 
 #include "agent/collect/self.h"
 #include "agent/downlink.h"
+#include "agent/encoder.h"
 #include "agent/fingerprint.h"
 #include "agent/sampler.h"
 #include "agent/store.h"
@@ -45,7 +46,8 @@ struct agent {
     struct rn_timer *tick, *journal, *beat, *disk, *last, *watch;
     char topic_data[RN_TOPIC_MAX], topic_key[RN_TOPIC_MAX], topic_status[RN_TOPIC_MAX],
         topic_report[RN_TOPIC_MAX];
-    struct rn_buf body, message;
+    struct encoder *encoder;
+    struct rn_buf message;
     uint64_t fingerprint, seed;
     struct epochs epochs;
     uint64_t epoch, status_n; // of this connection (attempt)
@@ -159,8 +161,9 @@ static void try_disk(void *arg)
 
 // ---- from the window to the buffer --------------------------------------------------------------
 
-static int encode_row(struct agent *agent, const struct sampler_batch *b, struct store_row *row,
-                      struct rn_err *err)
+// plain: for the journal, which is written often and never sent as it is.
+static int encode_row(struct agent *agent, const struct sampler_batch *b, bool plain,
+                      struct store_row *row, struct rn_err *err)
 {
     *row = (struct store_row){.samples = b->samples,
                               .t_first = b->t_first_ms,
@@ -170,11 +173,12 @@ static int encode_row(struct agent *agent, const struct sampler_batch *b, struct
     int rc = store_schema_id(agent->store, b->hash, b->object, &row->schema, err);
     if (rc < 0)
         return rc;
-    rn_buf_clear(&agent->body);
-    rc = rn_batch_encode_body(b->schema, row->schema, b->grid, &agent->body, err);
+    if (plain)
+        rc = encoder_plain(agent->encoder, b->schema, row->schema, b->grid, &row->body, err);
+    else
+        rc = encoder_smallest(agent->encoder, b->schema, row->schema, b->grid, &row->body, err);
     if (rc < 0)
         return rc;
-    row->body = rn_buf_span(&agent->body);
     row->crc = rn_crc32c(0, row->body.data, row->body.len);
     return RN_OK;
 }
@@ -189,7 +193,7 @@ static int append(struct agent *agent, const struct sampler_batch *b, struct rn_
 {
     struct store_row row;
     int64_t utc = rn_clock_utc_ms();
-    int rc = encode_row(agent, b, &row, err);
+    int rc = encode_row(agent, b, false, &row, err);
     if (rc >= 0)
         rc = store_append(agent->store, &row, uplink_io_open(agent->uplink),
                           clock_trusted(utc) ? utc : 0, err);
@@ -243,7 +247,7 @@ static void on_journal(void *arg)
     if (!agent->store || open == 0 || open == agent->journaled ||
         sampler_peek(agent->sampler, &batch, &err) < 0)
         return;
-    int rc = encode_row(agent, &batch, &row, &err);
+    int rc = encode_row(agent, &batch, true, &row, &err);
     if (rc >= 0)
         rc = store_journal(agent->store, &row, &err);
     if (rc >= 0)
@@ -398,6 +402,7 @@ static void on_connected(void *arg, const char *address, uint32_t receive_maximu
            (unsigned long long)agent->epoch);
     if (agent->stopping)
         return;
+    encoder_connected(agent->encoder);
     uplink_io_event(agent->uplink, &(struct uplink_event){.type = UPLINK_CONNECTED});
     rn_timer_start(agent->beat, settings(agent)->status_interval_ms,
                    settings(agent)->status_interval_ms);
@@ -678,12 +683,16 @@ int agent_reconfigure(struct agent *agent, struct config *config, struct rn_err 
     int rc = agent_check(agent, config, err);
     if (rc < 0)
         return rc;
+    rc = encoder_reconf(agent->encoder, config_encodings(&config->settings), err);
+    if (rc < 0)
+        return rc;
     bind_self(agent, config);
     rc = sampler_reconfigure(agent->sampler, config, err);
     connection_conf(agent, &config->settings, &mqtt);
     if (rc >= 0)
         rc = rn_mqtt_reconfigure(agent->mqtt, &mqtt.conf, err);
     if (rc < 0) {
+        (void)!encoder_reconf(agent->encoder, config_encodings(&old->settings), NULL);
         (void)!sampler_reconfigure(agent->sampler, old, NULL);
         return rc;
     }
@@ -757,8 +766,10 @@ static int make_uplink(struct agent *agent, struct rn_err *err)
 {
     const struct uplink_io_hooks hooks = {
         .arg = agent, .announce = announce, .store_failed = store_failed};
-    const struct uplink_io_conf conf = {
-        .topic_data = agent->topic_data, .topic_key = agent->topic_key, .core = uplink_conf(agent)};
+    const struct uplink_io_conf conf = {.topic_data = agent->topic_data,
+                                        .topic_key = agent->topic_key,
+                                        .encoder = agent->encoder,
+                                        .core = uplink_conf(agent)};
     return uplink_io_new(&agent->uplink, agent->loop, agent->mqtt, &conf, &hooks, err);
 }
 
@@ -787,6 +798,8 @@ static int make_parts(struct agent *agent, struct rn_err *err)
     if (rc >= 0)
         rc = open_storage(agent, err);
     if (rc >= 0)
+        rc = encoder_new(&agent->encoder, config_encodings(settings(agent)), err);
+    if (rc >= 0)
         rc = make_connection(agent, err);
     if (rc >= 0)
         rc = make_uplink(agent, err);
@@ -807,7 +820,6 @@ int agent_new(struct agent **out, struct rn_loop *loop, struct config *config,
     agent->away_since_ms = rn_clock_mono_ms();
     agent->fingerprint = fingerprint_read(config->settings.device);
     snprintf(agent->reason, sizeof agent->reason, "start");
-    rn_buf_init(&agent->body, RN_BATCH_MAX_BYTES);
     rn_buf_init(&agent->message, 4096);
     bind_self(agent, config);
     int rc = make_parts(agent, err);
@@ -836,7 +848,7 @@ void agent_free(struct agent *agent)
     sampler_free(agent->sampler);
     store_close(agent->store);
     state_close(agent->state);
-    rn_buf_release(&agent->body);
+    encoder_free(agent->encoder);
     rn_buf_release(&agent->message);
     config_free(agent->config);
     free(agent);

@@ -30,6 +30,9 @@ const struct rn_opt config_rows[] = {
      .flags = RN_OPT_REMOTE, .help = "time between two samples of a series"},
     {.key = "batch.interval", .type = RN_OPT_DURATION, AT(batch_interval_ms), .min = 100,
      .max = DAY, .def = "60s", .flags = RN_OPT_REMOTE, .help = "how much time one batch covers"},
+    {.key = "batch.encodings", .type = RN_OPT_LIST, AT(batch_encodings), .min = 1, .max = 3,
+     .def = "[0, 2]", .flags = RN_OPT_REMOTE,
+     .help = "encodings that are tried, the smallest result is kept; 0 serves where none can be"},
     {.key = "journal.interval", .type = RN_OPT_DURATION, AT(journal_interval_ms), .min = 100,
      .max = DAY, .def = "60s", .flags = RN_OPT_REMOTE,
      .help = "how often the open batch is saved: a crash loses at most this much"},
@@ -251,6 +254,19 @@ static bool same_list(const struct rn_opt_list *a, const struct rn_opt_list *b)
     return same;
 }
 
+unsigned config_encodings(const struct agent_settings *settings)
+{
+    const struct rn_opt_list *list = &settings->batch_encodings;
+    unsigned allowed = 0;
+    for (int i = 0; i < list->count; i++) {
+        const char *text = list->item[i];
+        if (text[0] < '0' || text[0] > '0' + RN_ENC_MAX || text[1])
+            return 0;
+        allowed |= 1u << (text[0] - '0');
+    }
+    return allowed;
+}
+
 bool config_same_connection(const struct agent_settings *a, const struct agent_settings *b)
 {
     return same_list(&a->mqtt_addresses, &b->mqtt_addresses) &&
@@ -338,6 +354,8 @@ int config_finish(struct config *config, struct rn_err *err)
                        s->device);
     if (s->batch_interval_ms % s->step_ms != 0)
         return rn_fail(err, RN_EINVAL, "batch.interval: expected a multiple of the step");
+    if (!config_encodings(s))
+        return rn_fail(err, RN_EINVAL, "batch.encodings: expected a list of 0, 1 and 2");
     if (s->mqtt_addresses.count == 0)
         return rn_fail(err, RN_EINVAL, "mqtt.addresses: expected at least one address");
     for (size_t i = 0; i < config->ncollectors; i++)

@@ -21,6 +21,7 @@ struct agent_settings {
     char device[64];
     char data[256];
     char topic_prefix[33];
+    struct rn_opt_list batch_encodings;
     int64_t step_ms, batch_interval_ms, journal_interval_ms, status_interval_ms;
     int64_t buffer_max_bytes, buffer_max_age_ms;
     struct rn_opt_list mqtt_addresses;
@@ -61,6 +62,8 @@ RN_MUST_CHECK int config_new(struct config **out, const struct rn_collector *con
 void config_free(struct config *config);
 // The same values over the same collectors.
 RN_MUST_CHECK int config_copy(struct config **out, const struct config *from, struct rn_err *err);
+// Bit k for each encoding k that may be used; 0: the list is wrong.
+unsigned config_encodings(const struct agent_settings *settings);
 // Would both make the same connection?
 bool config_same_connection(const struct agent_settings *a, const struct agent_settings *b);
 // Reads path (NULL: CONFIG_FILE and CONFIG_FOLDER, where they are there), then "KEY=VALUE" texts.

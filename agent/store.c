@@ -414,6 +414,66 @@ int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t las
     return rc < 0 ? rc : 1;
 }
 
+// ---- replacing ----------------------------------------------------------------------------------
+
+static int is_there(struct store *store, uint64_t seq, struct rn_err *err)
+{
+    struct rn_stmt *next = store->stmt[SQL_NEXT];
+    rn_bind_int(next, 1, (int64_t)seq);
+    rn_bind_int(next, 2, (int64_t)seq + 1);
+    int rc = rn_stmt_step(next, err);
+    rn_stmt_reset(next);
+    return rc;
+}
+
+static int copy_row(struct store *store, const struct store_row *row, struct rn_err *err)
+{
+    struct rn_stmt *copy = store->stmt[SQL_COPY];
+    rn_bind_int(copy, 1, (int64_t)store->now.state.install);
+    rn_bind_int(copy, 2, row->crc);
+    rn_bind_int(copy, 3, store_row_mark(row));
+    rn_bind_blob(copy, 4, row->body);
+    rn_bind_int(copy, 5, (int64_t)row->seq);
+    int rc = rn_stmt_run(copy, err);
+    if (rc < 0)
+        return rc;
+    store->now.state.next = (uint64_t)rn_db_last_rowid(store->db) + 1;
+    store->now.state.bytes_written += row->body.len;
+    rn_bind_int(store->stmt[SQL_DROP], 1, (int64_t)row->seq);
+    return rn_stmt_run(store->stmt[SQL_DROP], err);
+}
+
+static int replace(struct store *store, const struct store_row *row, struct rn_err *err)
+{
+    int rc = make_room(store, (int64_t)row->body.len, 0, err);
+    if (rc >= 0)
+        rc = is_there(store, row->seq, err); // room may have been made of this very row
+    bool there = rc == 1;
+    if (there)
+        rc = copy_row(store, row, err);
+    if (rc >= 0)
+        rc = store_find_low(store, err);
+    return rc < 0 ? rc : there;
+}
+
+// The samples stay pending: the ledger does not notice.
+int store_replace(struct store *store, const struct store_row *old, struct rn_span body,
+                  uint64_t *seq, struct rn_err *err)
+{
+    struct store_row row = *old;
+    row.body = body;
+    row.crc = rn_crc32c(0, body.data, body.len);
+    int rc = store_begin(store, err);
+    if (rc < 0)
+        return rc;
+    rc = store_end(store, replace(store, &row, err), err);
+    if (rc != 1)
+        return rc;
+    remember(store, old->install, old->seq, old->crc);
+    *seq = store->now.state.next - 1;
+    return 1;
+}
+
 // ---- identity -----------------------------------------------------------------------------------
 
 int store_new_install(struct store *store, uint32_t tag, uint64_t first, uint64_t last,

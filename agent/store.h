@@ -38,7 +38,7 @@ struct store_row {
     int64_t boot_ms;         // CLOCK_BOOTTIME of the cut
     bool trusted;            // was the wall clock trusted?
     uint32_t crc;            // CRC-32C of body
-    struct rn_span body;     // as rn_batch_encode_body wrote it
+    struct rn_span body;     // of a batch, in whichever encoding
 };
 
 // What the buffer knows about itself; valid after every call.
@@ -94,6 +94,10 @@ RN_MUST_CHECK int store_publish(struct store *store, uint64_t up_to, struct rn_e
 // settled, 0 the CRCs differ and nothing was changed. ROW_REFUSED does not check.
 RN_MUST_CHECK int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                                uint32_t crc, enum row_state fate, struct rn_err *err);
+// Puts a new row with the same samples and another body in the place of row old, under the current
+// install: 1 and *seq of the new one, 0 if old is not there (any more).
+RN_MUST_CHECK int store_replace(struct store *store, const struct store_row *old,
+                                struct rn_span body, uint64_t *seq, struct rn_err *err);
 // New install for what was never published and for the rows of install tag in first..last.
 RN_MUST_CHECK int store_relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                                 struct rn_err *err);

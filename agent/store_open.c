@@ -32,6 +32,9 @@ static const char *const statements[SQL_COUNT] = {
     [SQL_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(1,?,?,?,?,?,?,?,?,?,?,?)",
     [SQL_APPEND] = "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, "
                    "trusted, crc, mark, body) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+    [SQL_COPY] = "INSERT INTO batch(install, schema, samples, t_first, t_last, boot, boot_ms, "
+                 "trusted, crc, mark, body) SELECT ?1, schema, samples, t_first, t_last, boot, "
+                 "boot_ms, trusted, ?2, ?3, ?4 FROM batch WHERE seq=?5",
     [SQL_JOURNAL] = "INSERT OR REPLACE INTO journal VALUES(1,?,?,?,?,?,?,?,?,?,?)",
     [SQL_JOURNAL_DROP] = "DELETE FROM journal",
     [SQL_NEXT] = "SELECT seq, install, schema, samples, t_first, t_last, boot_ms, trusted, crc, "

@@ -14,6 +14,7 @@ enum store_sql {
     SQL_META_GET,
     SQL_META_PUT,
     SQL_APPEND,
+    SQL_COPY,
     SQL_JOURNAL,
     SQL_JOURNAL_DROP,
     SQL_NEXT,

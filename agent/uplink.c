@@ -157,7 +157,7 @@ static void fetch(struct uplink *x, struct uplink_actions *a)
     x->live_turn = !x->fetching_live;
     struct uplink_action *get = act(a, UPLINK_FETCH);
     get->first = x->fetching_live ? x->live_next : x->back_next;
-    get->last = x->fetching_live ? x->at.next : x->live_from;
+    get->last = x->fetch_end = x->fetching_live ? x->at.next : x->live_from;
 }
 
 static struct uplink_bound *bound_of(struct uplink *x, uint64_t install, uint32_t id)
@@ -434,6 +434,43 @@ static void on_settled(struct uplink *x, const struct uplink_event *e, int64_t n
     }
 }
 
+// The bridge does not know the encoding. Rows that are not in flight now will be sent, refused and
+// encoded anew later: so one answer causes no more work than the window has rows.
+static void reencode(struct uplink *x, const struct uplink_event *e, struct uplink_actions *a)
+{
+    if (!plausible(x, e))
+        return;
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        const struct uplink_flight *f = &x->flight[i];
+        if (!in_range(f, e) || !row_step(f->state, ROW_REENCODE).possible)
+            continue;
+        struct uplink_action *anew = act(a, UPLINK_REENCODE);
+        anew->seq = f->seq;
+        anew->tag = e->tag;
+        anew->reason = e->reason;
+    }
+}
+
+static void on_refused(struct uplink *x, const struct uplink_event *e, struct uplink_actions *a)
+{
+    x->stats.refused++;
+    if (e->reason == RN_REFUSED_ENCODING)
+        reencode(x, e, a);
+    else
+        settle(x, e, ROW_REFUSED, a);
+}
+
+static void on_reencoded(struct uplink *x, const struct uplink_event *e, int64_t now)
+{
+    struct uplink_event old = *e;
+    old.last = e->first;
+    x->stats.reencoded++;
+    x->at.next = e->last + 1;
+    x->at.low = e->low;
+    rn_ranges_forget_below(&x->received, x->at.low);
+    free_flights(x, &old, now);
+}
+
 // The bridge dropped rows because it does not know their schema: tell it, then send them again.
 static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
                     struct uplink_actions *a)
@@ -518,9 +555,9 @@ static void on_no_row(struct uplink *x)
         return;
     x->fetching = false;
     if (x->fetching_live) {
-        x->live_next = x->at.next;
+        x->live_next = x->fetch_end;
     } else {
-        x->back_next = x->live_from;
+        x->back_next = x->fetch_end;
         x->probing = 0;
     }
 }
@@ -695,8 +732,7 @@ static void dispatch(struct uplink *x, const struct uplink_event *e, int64_t now
         settle(x, e, ROW_DURABLE, a);
         break;
     case UPLINK_GOT_REFUSED:
-        x->stats.refused++;
-        settle(x, e, ROW_REFUSED, a);
+        on_refused(x, e, a);
         break;
     case UPLINK_GOT_NEED:
         on_need(x, e, now, a);
@@ -715,6 +751,9 @@ static void dispatch(struct uplink *x, const struct uplink_event *e, int64_t now
         break;
     case UPLINK_SETTLED:
         on_settled(x, e, now);
+        break;
+    case UPLINK_REENCODED:
+        on_reencoded(x, e, now);
         break;
     case UPLINK_RELABELLED:
         on_relabelled(x, e, now, a);

@@ -64,6 +64,7 @@ enum uplink_event_type {
     UPLINK_NO_ROW,     // FETCH: there is none in the range
     UPLINK_FROZEN,     // FREEZE: up_to is committed
     UPLINK_SETTLED,    // SETTLE: first, last, low; ok: false if the CRCs differ
+    UPLINK_REENCODED,  // REENCODE: tag, first (the old row), last (the new one), low
     UPLINK_RELABELLED, // RELABEL: install
     UPLINK_ADOPTED,    // ADOPT
     UPLINK_BLOCKED,    // SEND or FREEZE: not now; seq (0: FREEZE)
@@ -89,6 +90,8 @@ enum uplink_action_type {
     UPLINK_SEND,     // seq with low; GONE or BLOCKED if it can't
     UPLINK_KEY,      // bind schema `id` of `install`; object: send it along
     UPLINK_SETTLE,   // rows of install tag in first..last: fate; DURABLE checks crc. SETTLED
+    UPLINK_REENCODE, // row seq anew in encoding 0: REENCODED; SETTLED as refused or GONE if it
+                     // can't
     UPLINK_RELABEL,  // new install for what is unpublished and for tag, first..last: RELABELLED
     UPLINK_ADOPT,    // log_id answers now: remember it; rows of older installs take the current one
 };
@@ -129,8 +132,8 @@ struct uplink_bound {
 };
 
 struct uplink_stats {
-    uint64_t sent, resent, timeouts, received, durable, refused, conflicts, mismatches, needs,
-        announces, relabels,
+    uint64_t sent, resent, timeouts, received, durable, refused, reencoded, conflicts, mismatches,
+        needs, announces, relabels,
         foreign,  // answers about another install or log
         answered; // batches that were sent on this connection and had their first answer
 };
@@ -148,6 +151,7 @@ struct uplink {
     uint32_t window, peer_window; // ours now; the bridge's bound, 0: none said
     uint64_t live_from;           // rows from here on are live, those before are backlog
     uint64_t live_next, back_next;
+    uint64_t fetch_end; // of the range that is being looked at
     bool live_turn, fetching, fetching_live, freezing, acks_count;
     uint32_t probing, probe_batch; // rows still to probe; how many the next probe takes
     uint32_t probes;               // unanswered in a row

@@ -22,7 +22,7 @@ struct uplink_io {
     bool running; // inside the event loop below: new events are queued
     bool failed;  // the store failed: told at the end
     struct rn_err err;
-    struct rn_complaint refusals, mismatches;
+    struct rn_complaint refusals, mismatches, encodings;
 };
 
 static void push(struct uplink_io *io, const struct uplink_event *e)
@@ -133,6 +133,65 @@ static void do_settle(struct uplink_io *io, const struct uplink_action *a)
                                     .ok = rc == 1});
 }
 
+// Row seq with its columns in encoding 0; the old body is borrowed by io->out. 1: there it is, 0:
+// the row is gone; *fit false: it cannot be encoded anew.
+static int encode_anew(struct uplink_io *io, uint64_t seq, struct store_row *row,
+                       struct rn_span *body, bool *fit, struct rn_err *err)
+{
+    uint8_t hash[RN_HASH_BYTES];
+    struct rn_span object;
+    uint32_t enc = 0;
+    int rc = store_next(io->store, seq, seq + 1, row, err);
+    if (rc != 1)
+        return rc;
+    rn_buf_clear(&io->out);
+    rn_buf_append(&io->out, row->body.data, row->body.len);
+    rc = store_schema(io->store, row->schema, hash, &object, err);
+    if (rc >= 0)
+        rc = encoder_renew(io->conf.encoder, object, rn_buf_span(&io->out), &enc, body, err);
+    else if (rc != RN_ENOENT)
+        return rc;
+    if (rc == RN_ENOMEM)
+        return rc;
+    encoder_refused(io->conf.encoder, enc);
+    *fit = rc >= 0;
+    if (*fit)
+        rn_complain(&io->encodings, rn_clock_mono_ms(), 60000, RN_LOG_WARN, "encoding_refused",
+                    "encoding=%u seq=%llu", enc, (unsigned long long)seq);
+    return 1;
+}
+
+static void do_reencode(struct uplink_io *io, const struct uplink_action *a)
+{
+    struct store_row row;
+    struct rn_span body;
+    struct rn_err err;
+    uint64_t seq = 0;
+    bool fit = true;
+    int rc = encode_anew(io, a->seq, &row, &body, &fit, &err);
+    if (rc == 1 && !fit) {
+        do_settle(io, &(struct uplink_action){.tag = a->tag,
+                                              .first = a->seq,
+                                              .last = a->seq,
+                                              .fate = ROW_REFUSED,
+                                              .reason = a->reason});
+        return;
+    }
+    if (rc == 1)
+        rc = store_replace(io->store, &row, body, &seq, &err);
+    if (rc < 0) { // still there: it will be sent and refused again
+        if (rc != RN_ENOMEM)
+            store_failed(io, &err);
+        return;
+    }
+    push(io, &(struct uplink_event){.type = rc == 1 ? UPLINK_REENCODED : UPLINK_GONE,
+                                    .tag = a->tag,
+                                    .seq = a->seq,
+                                    .first = a->seq,
+                                    .last = seq,
+                                    .low = store_state(io->store)->low});
+}
+
 static void do_relabel(struct uplink_io *io, const struct uplink_action *a)
 {
     struct rn_err err;
@@ -181,6 +240,9 @@ static void execute(struct uplink_io *io, const struct uplink_action *a)
         break;
     case UPLINK_SETTLE:
         do_settle(io, a);
+        break;
+    case UPLINK_REENCODE:
+        do_reencode(io, a);
         break;
     case UPLINK_RELABEL:
         do_relabel(io, a);

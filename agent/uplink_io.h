@@ -3,6 +3,7 @@
 #ifndef AGENT_UPLINK_IO_H
 #define AGENT_UPLINK_IO_H
 
+#include "agent/encoder.h"
 #include "agent/store.h"
 #include "agent/uplink.h"
 #include <runnel/loop.h>
@@ -19,6 +20,7 @@ struct uplink_io_hooks {
 
 struct uplink_io_conf {
     const char *topic_data, *topic_key; // borrowed for ever
+    struct encoder *encoder;            // borrowed
     struct uplink_conf core;
 };
 

@@ -34,6 +34,7 @@ struct log_reader {
     struct cached *cached;
     size_t cached_bytes, max_bytes;
     uint64_t lookups;
+    uint64_t work[RN_DECODE_WORK / sizeof(uint64_t)]; // for encodings 1 and 2
 };
 
 // What a row becomes: first a copy of its columns and body, then the decoded run.
@@ -225,6 +226,7 @@ static void undecodable(struct owned_run *own, const char *words)
 
 static int decode_columns(struct owned_run *own, struct rn_err *err)
 {
+    static const struct rn_coding without; // base and hints: such a batch is not in the log
     struct rn_batch_info info;
     struct rn_err why = {0};
     const struct rn_schema *schema = &own->schema->schema;
@@ -236,7 +238,8 @@ static int decode_columns(struct owned_run *own, struct rn_err *err)
     own->grid_storage = malloc(bytes);
     if (!own->grid_storage)
         return rn_fail(err, RN_ENOMEM, "out of memory");
-    if (rn_batch_decode(schema, &info, &own->grid, own->grid_storage, bytes, &why) != RN_OK)
+    if (rn_batch_decode_with(schema, &info, &without, &own->grid, own->grid_storage, bytes,
+                             own->reader->work, sizeof own->reader->work, &why) != RN_OK)
         undecodable(own, why.text);
     else
         own->out.run.grid = &own->grid;

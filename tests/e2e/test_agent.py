@@ -11,6 +11,7 @@ import cbor2
 import pytest
 
 from runnel_test import bin_path, free_port, wait_until
+from spine import items_of_body, points_of_body
 
 TABLE = []
 for n in range(256):
@@ -36,6 +37,7 @@ class ModelBridge:
         self.bindings, self.objects, self.tags = {}, {}, {}
         self.max_seq, self.samples = {}, 0
         self.durable, self.hello, self.acks = True, True, True
+        self.plain_only, self.refused = False, []  # refuses encodings above 0
         self.duplicates = self.conflicts = self.needs = 0
         self.taken, self.max_epoch = 0, 0
         self.peer.subscribe("rn/u/#", "rn/s/#")
@@ -78,6 +80,10 @@ class ModelBridge:
         if known not in self.objects:
             self.needs += 1
             self._say(install, need=[[1, schema, known is not None]])
+            return
+        if self.plain_only and items_of_body(body)[3] > 0:
+            self.refused.append((install, seq))
+            self._say(install, refused=[[seq, 1, 3]])
             return
         old = self.log.get((install, seq))
         if old is not None and old != body:
@@ -240,6 +246,37 @@ def test_a_restored_buffer_gets_a_new_install_and_merges_nothing(world):
     bridge.run(lambda: len(bridge.births) == 2 and len({i for i, _ in bridge.log}) == 2)
     assert bridge.conflicts == 0
     agent.proc.wait_log("event=install_renewed")
+
+
+def test_a_refused_encoding_is_encoded_anew_and_no_sample_is_lost_or_counted_twice(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    bridge.plain_only, bridge.hello = True, False
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.statuses) >= 3)
+    bridge.run(lambda: agent.pending() > 1500)  # a backlog, packed before anybody refused it
+    bridge.hello = True
+    bridge.run(lambda: agent.pending() < 400 and len(bridge.log) > len(bridge.refused))
+    refused = len(set(bridge.refused))
+    assert refused >= 3
+    have = len(bridge.log)
+    bridge.run(lambda: len(bridge.log) >= have + 3)
+    assert len(set(bridge.refused)) == refused, "an encoding that was refused is used again"
+    broker.kill()
+    broker.start()
+    before, bridge = bridge, ModelBridge(world, broker)
+    bridge.plain_only, bridge.log, bridge.max_seq = True, before.log, before.max_seq
+    bridge.bindings, bridge.objects = before.bindings, before.objects
+    bridge.run(lambda: bridge.refused and agent.pending() < 400, what="tried again on the next connection")
+    agent.proc.signal(signal.SIGTERM)
+    bridge.run(lambda: not agent.proc.running() and bridge.statuses[-1][1] == 2, 10)
+    status = drained(agent)
+    assert status["refused"] == status["lost"] == status["evicted"] == "0"
+    assert bridge.conflicts == 0 and not set(bridge.refused) & set(bridge.log)
+    samples = [point for (install, _), body in bridge.log.items() for point in points_of_body(
+        bridge.objects[bridge.bindings[install, items_of_body(body)[0]]], body, "dev1")]
+    assert len(samples) == len(dict(samples)) == int(status["delivered"])
+    agent.proc.wait_log("event=encoding_refused")
 
 
 def test_an_unknown_schema_is_sent_on_need(world):

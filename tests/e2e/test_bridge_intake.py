@@ -47,11 +47,11 @@ def now_tick():
     return int(time.time()) // 10 * 10
 
 
-def body(schema=1, t0=None, values=(5, 7), n=1, enc=0, columns=None):
+def body(schema=1, t0=None, values=(5, 7), n=1, enc=0, columns=None, ext=None):
     """Everything of a batch after `low`, as the bytes that the checksum is about."""
     t0 = now_tick() if t0 is None else t0
     columns = [None, b"\x00", list(values)] if columns is None else columns
-    return b"".join(canonical(part) for part in (schema, t0, n, enc, columns, {}))
+    return b"".join(canonical(part) for part in (schema, t0, n, enc, columns, ext or {}))
 
 
 class Device:
@@ -505,10 +505,13 @@ def test_a_number_cannot_be_bound_twice(world, broker, bridge):
 @pytest.mark.parametrize("content, reason", [
     (body(n=16000), 2),                                    # more cells than a batch may have
     (body(enc=77, columns=b"xyz"), 3),                     # an encoding that nobody knows
+    (body(enc=3, columns=b"xyz"), 3),                      # the first of those
+    (body(enc=2, columns=b"xyz", ext={1: 1}), 3),          # a base, which is not known here
+    (body(enc=2, columns=b"xyzxyzxyz"), 1),                # known, and damaged
     (body(t0=10), 5),                                      # 1970
     (body(t0=now_tick() + 86400), 5),                      # tomorrow
     (body(columns=[None, b"\x00", [1, 2, 3, 4, 5]]), 1),   # columns that do not decode
-], ids=["cells", "encoding", "past", "future", "columns"])
+], ids=["cells", "encoding", "encoding-3", "base", "damaged", "past", "future", "columns"])
 def test_a_batch_that_can_never_be_stored_is_refused_with_a_reason(world, broker, bridge, content,
                                                                     reason):
     device = Device(world, broker)

@@ -188,7 +188,8 @@ def test_a_tick_is_not_taken_twice_by_a_quick_restart_or_a_reload(world):
 
 def test_a_buffer_that_overflows_drops_the_oldest_and_counts_each_sample(world):
     spine = Spine(world, influx=True)
-    agent = spine.run("small", {"step": "100ms", "batch.interval": "200ms", "buffer.max_bytes": "64k"})
+    agent = spine.run("small", {"step": "100ms", "batch.interval": "200ms", "buffer.max_bytes": "64k",
+                                "batch.encodings": "[0]"})
     spine.wait_online()
     spine.broker.kill()
     wait_until(lambda: agent.ledgers()["small"]["evicted"] > 500, 60, lambda: f"eviction: {agent.ledgers()}")

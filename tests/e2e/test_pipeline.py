@@ -2,10 +2,14 @@
 the bridge, InfluxDB, VictoriaMetrics and files at once. What is in the databases is what the
 collectors said: value for value, timestamp for timestamp."""
 
+import sqlite3
+
+import pytest
+
 from runnel_test import ROOT, free_port, make_pki, wait_until
 from runnel_test.net import accepts
 from servers import Victoria
-from spine import DB, Spine, as_victoria, victoria_points
+from spine import DB, Spine, as_victoria, items_of_body, victoria_points
 
 DEVICE = "this-machine"
 
@@ -76,3 +80,30 @@ def test_the_databases_hold_what_the_collectors_said(world):
     assert {"float", "int"} <= types
     assert len(spine.truth.values) > 2000
     assert_victoria_has(spine.truth.values, victoria)
+
+
+def encodings_in_the_log(spine):
+    found = set()
+    for path in (spine.bridge_folder / "log").glob("[0-9]*.db"):
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        found |= {items_of_body(body)[3] for body, in db.execute("SELECT body FROM batch")}
+        db.close()
+    return found
+
+
+@pytest.mark.parametrize("encoding", [0, 1, 2])
+def test_every_value_comes_through_each_encoding(world, encoding):
+    spine = Spine(world, influx=True, agent={"batch.encodings": f"[{encoding}]"})
+    spine.run(DEVICE, {"batch.interval": "2s"})
+    spine.simulate(2)
+    spine.wait_online()
+    spine.wait_live()
+    spine.bridge.pause()
+    spine.let_pass(1000)
+    for agents in spine.agents:
+        agents.stop()  # what the buffers hold is read by a decoder of our own as well
+    spine.bridge.resume()
+    assert spine.truth.decoded > 0
+    spine.settle()
+    spine.assert_nothing_is_lost()
+    assert encodings_in_the_log(spine) == {encoding}

@@ -1,10 +1,11 @@
 """What an agent's buffer holds, read without any code of the agent's: SQLite, cbor2 and the second
-opinion on columns that also checks the vectors."""
+opinions on columns that also check the vectors."""
 
 import importlib.util
 import io
 import shutil
 import sqlite3
+import sys
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -14,9 +15,17 @@ import cbor2
 from runnel_test import ROOT
 from .lines import bits
 
-_spec = importlib.util.spec_from_file_location("columns", ROOT / "tests" / "vectors" / "columns.py")
-columns = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(columns)
+
+
+def _second_opinion(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "vectors" / f"{name}.py")
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+columns = _second_opinion("columns")
+packed = _second_opinion("packed")  # encodings 1 and 2; uses columns
 
 LEDGER = ("produced", "delivered", "evicted", "thinned", "refused", "lost")
 
@@ -34,14 +43,21 @@ def _value(kind, field, cell):
     return "int", number
 
 
-def points_of_body(schema, body, device):
-    """The points of one batch, as lines.points_of would give them."""
+def items_of_body(body):
+    """[schema, t0, n, encoding, columns, ext]"""
     stream, items = io.BytesIO(body), []
     while stream.tell() < len(body):
         items.append(cbor2.CBORDecoder(stream).decode())
-    _, t0, n, encoding, parts, _ = items
-    assert encoding == 0, "this reader knows encoding 0 only"
-    times, cells = columns.decode(schema, t0, n, parts)
+    return items
+
+
+def points_of_body(schema, body, device):
+    """The points of one batch, as lines.points_of would give them."""
+    _, t0, n, encoding, parts, _ = items_of_body(body)
+    if encoding:
+        times, cells = packed.decode(encoding, schema, t0, n, parts)
+    else:
+        times, cells = columns.decode(schema, t0, n, parts)
     series = [(group[1], tags, field) for group in schema[4] for tags in group[4] for field in group[3]]
     out = []
     for (measurement, tags, field), column in zip(series, cells, strict=True):

@@ -20,6 +20,7 @@ enum {
     CONTENT = 8192, // batches ever made
     NAMES = 16384,  // names in a log
     MAIL = 512,     // messages under way
+    EVENTS = 128,   // that wait for the core, as in its shell
 };
 
 // ---- the disk -----------------------------------------------------------------------------------
@@ -28,6 +29,7 @@ struct disk_row {
     bool there;
     uint64_t install;
     uint32_t content, schema;
+    bool packed; // in an encoding above 0
 };
 
 struct disk {
@@ -61,6 +63,7 @@ struct bridge {
     uint64_t bound[64]; // install ^ schema << 48 of what it can decode
     uint32_t nbound;
     int64_t down_until;
+    bool plain_only; // refuses encodings above 0
 };
 
 // ---- messages -----------------------------------------------------------------------------------
@@ -73,7 +76,7 @@ struct mail {
     uint32_t connection;
     uint64_t install, seq;
     uint32_t content, schema;
-    bool object, with_ack;
+    bool object, with_ack, packed;
     struct uplink_event event; // down
     uint64_t log_id;
 };
@@ -99,6 +102,10 @@ struct world {
     struct fate fate[CONTENT];
     uint32_t loss, repeat; // per cent
     uint64_t sends, conflicts;
+    bool packing, packed_refused; // the agent may pack; not on this connection any more
+    struct uplink_event queue[EVENTS];
+    uint32_t head, count;
+    bool running;
 };
 
 static void check(struct world *w, bool good, const char *what)
@@ -206,6 +213,14 @@ static void bridge_batch(struct world *w, const struct mail *m)
                                      .object = true});
         return;
     }
+    if (m->packed && b->plain_only) {
+        say(w, (struct uplink_event){.type = UPLINK_GOT_REFUSED,
+                                     .tag = (uint32_t)m->install,
+                                     .first = m->seq,
+                                     .last = m->seq,
+                                     .reason = RN_REFUSED_ENCODING});
+        return;
+    }
     struct name *n = find_name(b, m->install, m->seq);
     if (n && n->content != m->content) {
         w->conflicts++;
@@ -277,12 +292,35 @@ static void do_send(struct world *w, const struct uplink_action *a)
                           .install = r->install,
                           .seq = a->seq,
                           .content = r->content,
-                          .schema = r->schema});
+                          .schema = r->schema,
+                          .packed = r->packed});
+}
+
+static void do_reencode(struct world *w, const struct uplink_action *a)
+{
+    struct disk_row *old = &w->disk.row[a->seq];
+    struct uplink_event e = {.type = UPLINK_GONE, .tag = a->tag, .seq = a->seq};
+    check(w, w->bridge.plain_only && a->reason == RN_REFUSED_ENCODING, "encoded anew for nothing");
+    check(w, !old->there || old->packed, "what was plain already is encoded anew");
+    check(w, w->disk.next < ROWS, "the model's disk is too small");
+    w->packed_refused = true;
+    if (old->there) {
+        uint64_t seq = w->disk.next++;
+        w->disk.row[seq] = *old;
+        w->disk.row[seq].install = w->disk.install;
+        w->disk.row[seq].packed = old->there = false;
+        e.type = UPLINK_REENCODED;
+        e.first = a->seq;
+        e.last = seq;
+    }
+    e.low = disk_low(&w->disk);
+    feed(w, &e);
 }
 
 static void do_settle(struct world *w, const struct uplink_action *a)
 {
     bool ok = true;
+    check(w, a->fate == ROW_DURABLE, "a row that could be encoded anew is given up");
     for (uint64_t s = a->first; s <= a->last && s < w->disk.next; s++) {
         struct disk_row *r = &w->disk.row[s];
         if (!r->there || (uint32_t)r->install != a->tag)
@@ -346,6 +384,9 @@ static void execute(struct world *w, const struct uplink_action *a)
     case UPLINK_SETTLE:
         do_settle(w, a);
         break;
+    case UPLINK_REENCODE:
+        do_reencode(w, a);
+        break;
     case UPLINK_RELABEL:
         do_relabel(w, a);
         break;
@@ -357,10 +398,21 @@ static void execute(struct world *w, const struct uplink_action *a)
 
 static void feed(struct world *w, const struct uplink_event *e)
 {
-    struct uplink_actions actions;
-    uplink_step(&w->core, e, w->now, &actions);
-    for (uint32_t i = 0; i < actions.n; i++)
-        execute(w, &actions.item[i]);
+    check(w, w->count < EVENTS, "too many events wait");
+    w->queue[(w->head + w->count++) % EVENTS] = *e;
+    if (w->running)
+        return;
+    w->running = true;
+    while (w->count > 0) {
+        struct uplink_event next = w->queue[w->head];
+        struct uplink_actions actions;
+        w->head = (w->head + 1) % EVENTS;
+        w->count--;
+        uplink_step(&w->core, &next, w->now, &actions);
+        for (uint32_t i = 0; i < actions.n; i++)
+            execute(w, &actions.item[i]);
+    }
+    w->running = false;
 }
 
 static void start_agent(struct world *w)
@@ -388,8 +440,11 @@ static void make_batch(struct world *w)
     uint64_t seq = w->disk.next++;
     uint32_t content = w->contents++;
     w->fate[content].made = true;
-    w->disk.row[seq] = (struct disk_row){
-        .there = true, .install = w->disk.install, .content = content, .schema = content / 400};
+    w->disk.row[seq] = (struct disk_row){.there = true,
+                                         .install = w->disk.install,
+                                         .content = content,
+                                         .schema = content / 400,
+                                         .packed = w->packing && !w->packed_refused};
     bool open = w->core.phase == UPLINK_PHASE_OPEN;
     if (open)
         w->disk.published = seq;
@@ -428,7 +483,8 @@ static void restart_bridge(struct world *w, bool forget)
         return;
     for (uint32_t i = 0; i < b->n; i++)
         w->fate[b->name[i].content].times = 0;
-    *b = (struct bridge){.log_id = b->log_id + 1, .down_until = b->down_until};
+    *b = (struct bridge){
+        .log_id = b->log_id + 1, .down_until = b->down_until, .plain_only = b->plain_only};
 }
 
 // The machine's disk is put back to an old copy: what was made since is gone from it.
@@ -531,6 +587,7 @@ static void tick(struct world *w, int64_t batch_every)
     if (!w->connected && w->now >= w->reconnect_at) {
         w->connected = true;
         w->connection++;
+        w->packed_refused = false;
         feed(w, &(struct uplink_event){.type = UPLINK_CONNECTED});
     }
     deliver_due(w);
@@ -584,9 +641,11 @@ static struct world *new_world(uint64_t seed)
     return w;
 }
 
-static void run(uint64_t seed, bool with_copies)
+static void run(uint64_t seed, bool with_copies, bool plain_only)
 {
     struct world *w = new_world(seed);
+    w->packing = true;
+    w->bridge.plain_only = plain_only;
     w->loss = (uint32_t)dice(w, 30);
     w->repeat = (uint32_t)dice(w, 20);
     int64_t fault_at = 3000, end = 400000;
@@ -602,27 +661,74 @@ static void run(uint64_t seed, bool with_copies)
     free(w);
 }
 
-static void seeds(bool with_copies, uint64_t count)
+static void seeds(bool with_copies, bool plain_only, uint64_t count)
 {
     const char *one = getenv("UPLINK_SEED");
     if (one) {
-        run(strtoull(one, NULL, 10), with_copies);
+        run(strtoull(one, NULL, 10), with_copies, plain_only);
         return;
     }
     for (uint64_t seed = 1; seed <= count; seed++)
-        run(seed, with_copies);
+        run(seed, with_copies, plain_only);
 }
 
 static void nothing_is_lost_or_doubled_whatever_fails(void **state)
 {
     (void)state;
-    seeds(false, 150);
+    seeds(false, false, 100);
 }
 
 static void restored_copies_lose_and_merge_nothing(void **state)
 {
     (void)state;
-    seeds(true, 150);
+    seeds(true, false, 100);
+}
+
+static void a_bridge_that_refuses_an_encoding_loses_and_doubles_nothing(void **state)
+{
+    (void)state;
+    seeds(false, true, 100);
+    seeds(true, true, 50);
+}
+
+static void a_refused_encoding_costs_each_row_one_more_transmission(void **state)
+{
+    (void)state;
+    struct world *w = new_world(7);
+    w->packing = w->bridge.plain_only = true;
+    w->reconnect_at = INT64_MAX;
+    for (int i = 0; i < 100; i++)
+        make_batch(w);
+    w->reconnect_at = w->now;
+    drain(w, 60000);
+    check(w, w->core.stats.reencoded == 100, "not every row was encoded anew, once");
+    check(w, w->sends < 220, "rows were sent more than twice");
+    check(w, w->bridge.n == 100, "the log does not hold each batch once");
+    make_batch(w);
+    drain(w, 60000);
+    check(w, w->core.stats.reencoded == 100, "a refused encoding was used again at once");
+    free(w);
+}
+
+static void a_claim_about_rows_that_are_not_in_flight_changes_nothing(void **state)
+{
+    (void)state;
+    struct world *w = new_world(8);
+    w->packing = w->bridge.plain_only = true;
+    while (w->core.phase != UPLINK_PHASE_OPEN)
+        tick(w, 0);
+    w->bridge.down_until = INT64_MAX;
+    for (int i = 0; i < 50; i++)
+        make_batch(w);
+    feed(w, &(struct uplink_event){.type = UPLINK_GOT_ACK, .log_id = w->bridge.log_id});
+    feed(w, &(struct uplink_event){.type = UPLINK_GOT_REFUSED,
+                                   .tag = (uint32_t)w->disk.install,
+                                   .first = 1,
+                                   .last = 50,
+                                   .reason = RN_REFUSED_ENCODING});
+    check(w, w->core.stats.reencoded == 1, "more was encoded anew than the window holds");
+    drain(w, 600000);
+    free(w);
 }
 
 static void a_backlog_drains_at_the_pace_of_the_window(void **state)
@@ -730,6 +836,9 @@ int main(void)
         cmocka_unit_test(a_hostile_bridge_cannot_cause_endless_new_installs),
         cmocka_unit_test(a_bridge_that_comes_back_is_asked_at_once),
         cmocka_unit_test(a_hold_stops_sending_until_it_is_over),
+        cmocka_unit_test(a_refused_encoding_costs_each_row_one_more_transmission),
+        cmocka_unit_test(a_claim_about_rows_that_are_not_in_flight_changes_nothing),
+        cmocka_unit_test(a_bridge_that_refuses_an_encoding_loses_and_doubles_nothing),
         cmocka_unit_test(nothing_is_lost_or_doubled_whatever_fails),
         cmocka_unit_test(restored_copies_lose_and_merge_nothing),
     };

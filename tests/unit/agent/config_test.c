@@ -68,6 +68,32 @@ static void paths_keys_and_trust_are_not_remote_settable(void **state)
     config_free(config);
 }
 
+static void encodings_are_a_list_of_0_1_and_2(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *set;
+        unsigned allowed; // 0: refused
+    } cases[] = {
+        {"batch.encodings=[0]", 1},       {"batch.encodings=[2]", 4},
+        {"batch.encodings=[1, 0, 2]", 7}, {"batch.encodings=[3]", 0},
+        {"batch.encodings=[]", 0},        {"batch.encodings=[0, x]", 0},
+        {"batch.encodings=[0, 01]", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct config *config = make();
+        struct rn_err err = {.text = ""};
+        const char *const sets[] = {"device=d", cases[i].set};
+        int rc = load(config, sets, 2, &err);
+        assert_int_equal(rc >= 0, cases[i].allowed > 0);
+        if (rc >= 0)
+            assert_int_equal(config_encodings(&config->settings), cases[i].allowed);
+        else
+            assert_non_null(strstr(err.text, "batch.encodings"));
+        config_free(config);
+    }
+}
+
 static void a_period_that_is_no_multiple_of_the_step_is_refused_by_name(void **state)
 {
     (void)state;
@@ -125,6 +151,7 @@ int main(void)
         cmocka_unit_test(all_defaults_are_acceptable),
         cmocka_unit_test(keys_are_unique_and_explained),
         cmocka_unit_test(paths_keys_and_trust_are_not_remote_settable),
+        cmocka_unit_test(encodings_are_a_list_of_0_1_and_2),
         cmocka_unit_test(a_period_that_is_no_multiple_of_the_step_is_refused_by_name),
         cmocka_unit_test(a_device_name_outside_the_rules_is_refused),
         cmocka_unit_test(without_a_name_the_host_gives_a_valid_one),

@@ -192,6 +192,55 @@ static void refused_rows_are_counted_as_refused(void **state)
     store_close(s);
 }
 
+static void a_replaced_row_has_a_new_name_and_the_same_samples(void **state)
+{
+    (void)state;
+    static const char other[] = "the same samples in other words";
+    struct store *s = open_small();
+    struct store_row old, row;
+    uint64_t seq = 0;
+    for (int i = 0; i < 3; i++)
+        add(s, i);
+    assert_int_equal(store_next(s, 1, 2, &old, NULL), 1);
+    assert_int_equal(store_replace(s, &old, rn_span_text(other), &seq, NULL), 1);
+    assert_int_equal(seq, 4);
+    assert_int_equal(store_state(s)->next, 5);
+    assert_int_equal(store_state(s)->low, 2);
+    assert_int_equal(store_state(s)->rows, 3);
+    assert_int_equal(store_state(s)->ledger.produced, 30);
+    assert_int_equal(store_state(s)->ledger.pending, 30);
+    store_close(s);
+    s = open_small(); // and all of it is on the disk
+    assert_int_equal(store_state(s)->ledger.pending, 30);
+    assert_int_equal(store_next(s, 1, 2, &row, NULL), 0);
+    assert_int_equal(store_next(s, 4, 5, &row, NULL), 1);
+    assert_int_equal(row.samples, 10);
+    assert_int_equal(row.t_first, old.t_first);
+    assert_int_equal(row.t_last, old.t_last);
+    assert_int_equal(row.install, store_state(s)->install);
+    assert_int_equal(row.body.len, sizeof other - 1);
+    assert_memory_equal(row.body.data, other, sizeof other - 1);
+    store_close(s);
+}
+
+static void a_row_that_is_gone_is_not_replaced(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    struct store_row old;
+    uint64_t seq = 99;
+    add(s, 0);
+    add(s, 1);
+    assert_int_equal(store_next(s, 1, 2, &old, NULL), 1);
+    assert_int_equal(store_settle(s, tag(s), 1, 1, 0, ROW_REFUSED, NULL), 1);
+    assert_int_equal(store_replace(s, &old, rn_span_text("x"), &seq, NULL), 0);
+    assert_int_equal(seq, 99);
+    assert_int_equal(store_state(s)->next, 3);
+    assert_int_equal(store_state(s)->rows, 1);
+    assert_true(ledger_balanced(&store_state(s)->ledger));
+    store_close(s);
+}
+
 static void the_buffer_stays_within_its_budget_and_counts_what_it_drops(void **state)
 {
     (void)state;
@@ -381,6 +430,8 @@ int main(void)
         IN_FOLDER(a_range_over_rows_settled_shortly_before_still_matches),
         IN_FOLDER(a_range_that_claims_the_world_is_no_match),
         IN_FOLDER(refused_rows_are_counted_as_refused),
+        IN_FOLDER(a_replaced_row_has_a_new_name_and_the_same_samples),
+        IN_FOLDER(a_row_that_is_gone_is_not_replaced),
         IN_FOLDER(the_buffer_stays_within_its_budget_and_counts_what_it_drops),
         IN_FOLDER(rows_older_than_the_limit_go),
         IN_FOLDER(the_journal_becomes_a_batch_after_a_crash),
