@@ -137,8 +137,7 @@ static void on_watchdog(void *arg)
     rn_notify_send("WATCHDOG=1");
 }
 
-// ---- remote configuration: the agent tells it, it moves the agent
-// --------------------------------
+// ---- remote configuration: the agent tells it, it moves the agent ------------------------------
 
 static void on_config(void *arg, struct rn_span message)
 {

@@ -128,8 +128,7 @@ int64_t acker_delay(int64_t delay_ms, uint64_t interval_ms, bool backlog)
     return backlog || patient < delay_ms ? delay_ms : patient;
 }
 
-// ---- due times
-// ------------------------------------------------------------------------------------
+// ---- due times ---------------------------------------------------------------------------------
 
 static int64_t slot_number(int64_t ms)
 {

@@ -41,8 +41,7 @@ bool acker_pending(const struct dedupe_install *in, const struct acker_words *wo
 // after delay_ms, one that has nothing else pending after a twentieth of its interval, at most 1 s.
 int64_t acker_delay(int64_t delay_ms, uint64_t interval_ms, bool backlog);
 
-// ---- due times
-// ------------------------------------------------------------------------------------
+// ---- due times ---------------------------------------------------------------------------------
 #define ACKER_SLOTS   256
 #define ACKER_SLOT_MS 10
 

@@ -71,8 +71,7 @@ void answers_schedule(struct answers *answers, struct fleet_device *dev, bool ba
     acker_schedule(&answers->wheel, &dev->due, now_ms, now_ms + delay);
 }
 
-// ---- durable
-// ----------------------------------------------------------------------------------------
+// ---- durable -----------------------------------------------------------------------------------
 
 static bool decides(const struct answers *answers, char type)
 {
@@ -205,8 +204,7 @@ uint64_t answers_position(const struct answers *answers)
     return low;
 }
 
-// ---- sending
-// ----------------------------------------------------------------------------------------
+// ---- sending -----------------------------------------------------------------------------------
 
 // One message. Negative: the transport does not take it now.
 static int send_one(struct answers *answers, struct fleet_device *dev, struct fleet_install *in,

@@ -73,8 +73,7 @@ static struct intake_time time_now(void)
     return (struct intake_time){rn_clock_mono_ms(), rn_clock_utc_ms()};
 }
 
-// ---- work: commits and answers
-// ----------------------------------------------------------------------
+// ---- work: commits and answers -----------------------------------------------------------------
 
 // Makes sure that work() runs within delay_ms.
 static void arm(struct bridge *bridge, int64_t now_ms, int64_t delay_ms)
@@ -118,8 +117,7 @@ static void on_committed(void *arg, uint64_t head)
     cursors_wake(bridge->cursors, head);
 }
 
-// ---- cursors
-// ----------------------------------------------------------------------------------------
+// ---- cursors -----------------------------------------------------------------------------------
 
 static void on_moved(void *arg, uint32_t cursor, uint64_t position)
 {
@@ -157,8 +155,7 @@ static void ask_cursors(struct bridge *bridge)
     bridge->ready = ready;
 }
 
-// ---- MQTT
-// -------------------------------------------------------------------------------------------
+// ---- MQTT --------------------------------------------------------------------------------------
 
 static int presence(const struct bridge *bridge, bool online, char topic[RN_TOPIC_MAX],
                     struct rn_buf *out)
@@ -288,8 +285,7 @@ static int subscribe(struct bridge *bridge, struct rn_err *err)
     return rc == RN_OK ? rn_mqtt_subscribe(bridge->in.mqtt, filter, 1, err) : rc;
 }
 
-// ---- time
-// -------------------------------------------------------------------------------------------
+// ---- time --------------------------------------------------------------------------------------
 
 static void tell_state(struct fleet_device *dev, int64_t utc_ms)
 {
@@ -379,8 +375,7 @@ static void tick(void *arg)
     arm(bridge, now.mono_ms, ACKER_SLOT_MS);
 }
 
-// ---- stopping
-// ---------------------------------------------------------------------------------------
+// ---- stopping ----------------------------------------------------------------------------------
 
 static void on_client_stopped(void *arg)
 {
@@ -408,8 +403,7 @@ static void on_signal(void *arg, int signum)
     rn_mqtt_stop(bridge->out.mqtt, STOP_MS, on_client_stopped, &bridge->out);
 }
 
-// ---- making
-// -----------------------------------------------------------------------------------------
+// ---- making ------------------------------------------------------------------------------------
 
 static int save_device(void *arg,
                        int (*put)(void *to, const char *dev, struct rn_span state,
@@ -590,8 +584,7 @@ static int make_handles(struct bridge *bridge, struct rn_err *err)
     return rc == RN_OK ? calls_new(&bridge->calls, bridge->loop, bridge, MAX_CALLS, err) : rc;
 }
 
-// ---- desired configurations and HTTP
-// ----------------------------------------------------------------
+// ---- desired configurations and HTTP -----------------------------------------------------------
 
 static int publish_config(void *arg, const char *dev, struct rn_span message)
 {
@@ -720,8 +713,7 @@ void bridge_free(struct bridge *bridge)
     free(bridge);
 }
 
-// ---- asking
-// -----------------------------------------------------------------------------------------
+// ---- asking ------------------------------------------------------------------------------------
 
 int bridge_call(struct bridge *bridge, bridge_call_fn *fn, void *arg)
 {

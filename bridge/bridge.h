@@ -25,8 +25,7 @@ void bridge_free(struct bridge *bridge);
 // Any thread: runs fn(bridge, arg) on the intake's thread, in order. RN_EAGAIN: too many waiting.
 RN_MUST_CHECK int bridge_call(struct bridge *bridge, bridge_call_fn *fn, void *arg);
 
-// ---- for closures on the intake's thread
-// ------------------------------------------------------------
+// ---- for closures on the intake's thread -------------------------------------------------------
 const struct config *bridge_config(const struct bridge *bridge); // any thread
 struct cursors *bridge_cursors(struct bridge *bridge);           // any thread
 struct fleet *bridge_fleet(struct bridge *bridge);

@@ -130,8 +130,7 @@ static const struct rn_opt type_row[] = {
      .help = "what kind of sink it is"},
 };
 
-// ---- finding the sinks
-// ------------------------------------------------------------------------------
+// ---- finding the sinks -------------------------------------------------------------------------
 
 static struct config_sink *sink_named(struct config *config, const char *name, size_t len)
 {
@@ -214,8 +213,7 @@ static int see_set(struct config *config, const char *text, struct rn_err *err)
     return rc < 0 ? rn_fail(err, rc, "--set %s: too many sinks or a bad name", text) : RN_OK;
 }
 
-// ---- sections
-// ---------------------------------------------------------------------------------------
+// ---- sections ----------------------------------------------------------------------------------
 
 static int add_section(struct config *config, const char *sink, const struct rn_opt *table,
                        size_t count, void *base, struct rn_err *err)
@@ -268,8 +266,7 @@ static int add_sections(struct config *config, struct rn_err *err)
     return rc == RN_OK ? rn_conf_init(&config->conf, err) : rc;
 }
 
-// ---- what only the whole can tell
-// -------------------------------------------------------------------
+// ---- what only the whole can tell --------------------------------------------------------------
 
 static int apply_route(struct config *config, uint32_t type, struct rn_err *err)
 {
@@ -348,8 +345,7 @@ bool config_sink_holds(const struct config *config, const struct config_sink *si
     return strcmp(config->settings.ack_after, sink->name) == 0;
 }
 
-// ---- loading
-// ----------------------------------------------------------------------------------------
+// ---- loading -----------------------------------------------------------------------------------
 
 static int read_all(struct config *config, const struct config_sources *sources, const char *path,
                     const char *folder, struct rn_err *err)
@@ -416,8 +412,7 @@ void config_free(struct config *config)
     free(config);
 }
 
-// ---- showing
-// ----------------------------------------------------------------------------------------
+// ---- showing -----------------------------------------------------------------------------------
 
 void config_print(const struct config *config, bool origins, struct rn_buf *out)
 {

@@ -36,8 +36,7 @@ struct fleet_store {
     uint32_t save_at; // where the next save begins to look
 };
 
-// ---- devices
-// ----------------------------------------------------------------------------------------
+// ---- devices -----------------------------------------------------------------------------------
 
 struct fleet_device *fleet_find(const struct fleet *fleet, const char *name)
 {
@@ -168,8 +167,7 @@ bool fleet_bucket_take(struct fleet_bucket *bucket, int64_t now_ms, int64_t burs
     return true;
 }
 
-// ---- fleet.db
-// ---------------------------------------------------------------------------------------
+// ---- fleet.db ----------------------------------------------------------------------------------
 
 static void load_device(struct fleet *fleet, struct rn_stmt *row, int64_t now_ms)
 {

@@ -159,8 +159,7 @@ static void dead_letter(const struct arrival *a, uint64_t install, uint64_t seq,
                 "device=%s err=%s", a->name, RN_Q(err.text));
 }
 
-// ---- asking for schemas
-// -----------------------------------------------------------------------------
+// ---- asking for schemas ------------------------------------------------------------------------
 
 // For one object one device is asked at a time; another may be after a while.
 static bool may_ask(struct intake *intake, int64_t object, const struct fleet_device *dev,
@@ -186,8 +185,7 @@ static void need(const struct arrival *a, struct fleet_install *in, enum rn_obje
     answers_schedule(a->intake->parts.answers, a->dev, true, a->now.mono_ms);
 }
 
-// ---- batches
-// ----------------------------------------------------------------------------------------
+// ---- batches -----------------------------------------------------------------------------------
 
 // The binding, from the install's small cache or schemas.db.
 static int find_schema(const struct arrival *a, struct fleet_install *in, uint32_t id,
@@ -438,8 +436,7 @@ static void take_data(struct arrival *a)
         take_batch(a);
 }
 
-// ---- the group
-// --------------------------------------------------------------------------------------
+// ---- the group ---------------------------------------------------------------------------------
 
 int64_t intake_due(const struct intake *intake)
 {
@@ -490,8 +487,7 @@ void intake_commit(struct intake *intake, struct intake_time now)
     intake->group_bytes = 0;
 }
 
-// ---- keys and reports
-// -------------------------------------------------------------------------------
+// ---- keys and reports --------------------------------------------------------------------------
 
 static void forget_bindings(struct fleet_install *in, uint32_t id)
 {
@@ -595,8 +591,7 @@ static void take_report(struct arrival *a)
     answers_now(a->intake->parts.answers, a->dev, a->now.mono_ms);
 }
 
-// ---- statuses
-// ---------------------------------------------------------------------------------------
+// ---- statuses ----------------------------------------------------------------------------------
 
 static void greet(const struct arrival *a, struct fleet_install *in, const struct rn_status *status)
 {
@@ -715,8 +710,7 @@ static void take_status(struct arrival *a)
         take_gone(a, &status, &live);
 }
 
-// ---- dispatch
-// ---------------------------------------------------------------------------------------
+// ---- dispatch ----------------------------------------------------------------------------------
 
 static const struct {
     char type;
@@ -773,8 +767,7 @@ void intake_message(struct intake *intake, const struct rn_mqtt_message *message
         count->refused_install++;
 }
 
-// ---- rebuild
-// ----------------------------------------------------------------------------------------
+// ---- rebuild -----------------------------------------------------------------------------------
 
 static int replay_saved(void *arg, const char *name, struct rn_span state)
 {

@@ -27,8 +27,7 @@ static int64_t at_most(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-// ---- the one place where what is shown changes
-// ----------------------------------------------------
+// ---- the one place where what is shown changes -------------------------------------------------
 
 static enum live_state shown_state(const struct live_device *dev)
 {
@@ -81,8 +80,7 @@ void live_retire(struct live_fleet *fleet, struct live_device *dev, bool retired
     show(fleet, dev, now_ms);
 }
 
-// ---- sight
-// ------------------------------------------------------------------------------------------
+// ---- sight -------------------------------------------------------------------------------------
 
 void live_fleet_lost(struct live_fleet *fleet, int64_t now_ms)
 {
@@ -119,8 +117,7 @@ void live_fleet_stalled(struct live_fleet *fleet, int64_t now_ms)
     fleet->sighted_ms = at_least(fleet->sighted_ms, now_ms);
 }
 
-// ---- storms
-// -------------------------------------------------------------------------------------------
+// ---- storms ------------------------------------------------------------------------------------
 
 static void roll_storm(struct live_fleet *fleet, int64_t now_ms)
 {
@@ -164,8 +161,7 @@ bool live_fleet_blind(const struct live_fleet *fleet, int64_t now_ms)
     return !fleet->connected || storm(fleet, now_ms);
 }
 
-// ---- two agents with one name
-// -----------------------------------------------------------------------
+// ---- two agents with one name ------------------------------------------------------------------
 
 static void add_evidence(struct live_fleet *fleet, struct live_device *dev, int64_t now_ms)
 {
@@ -200,8 +196,7 @@ static void compare_agents(struct live_fleet *fleet, struct live_device *dev,
     dev->other_epoch = dev->epoch;
 }
 
-// ---- what is heard
-// ----------------------------------------------------------------------------------
+// ---- what is heard -----------------------------------------------------------------------------
 
 static void adopt(struct live_device *dev, const struct live_status *status)
 {
@@ -325,8 +320,7 @@ void live_hold(struct live_device *dev, int64_t until_ms)
     dev->put_off = true;
 }
 
-// ---- time
-// -------------------------------------------------------------------------------------------
+// ---- time --------------------------------------------------------------------------------------
 
 static void will_is_due(struct live_fleet *fleet, struct live_device *dev, int64_t now_ms)
 {

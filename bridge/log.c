@@ -31,8 +31,7 @@ struct log {
     char quarantined[SEGMENT_PATH_MAX + 16];
 };
 
-// ---- opening
-// --------------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------
 
 static int id_path(const struct log *log, char out[SEGMENT_PATH_MAX], struct rn_err *err)
 {
@@ -213,8 +212,7 @@ void log_on_seal(struct log *log, const struct log_saver *saver)
     log->saver = *saver;
 }
 
-// ---- appending
-// --------------------------------------------------------------------------------------
+// ---- appending ---------------------------------------------------------------------------------
 
 int log_append(struct log *log, const struct log_row *row, uint64_t *position, struct rn_err *err)
 {
@@ -263,8 +261,7 @@ int log_commit(struct log *log, struct rn_err *err)
     return rc ? RN_OK : rc; // the rows are safe: sealing that failed (full disk) is tried again
 }
 
-// ---- retention
-// --------------------------------------------------------------------------------------
+// ---- retention ---------------------------------------------------------------------------------
 
 static int drop_oldest(struct log *log, struct rn_err *err)
 {
@@ -313,8 +310,7 @@ int64_t log_retain(struct log *log, uint64_t needed, int64_t utc_ms, struct rn_e
     return dropped;
 }
 
-// ---- reading back
-// -----------------------------------------------------------------------------------
+// ---- reading back ------------------------------------------------------------------------------
 
 int log_replay(struct log *log, void *arg,
                int (*saved)(void *arg, const char *dev, struct rn_span state),

@@ -82,8 +82,7 @@ void log_reader_close(struct log_reader *reader)
     free(reader);
 }
 
-// ---- schemas
-// --------------------------------------------------------------------------------------
+// ---- schemas -----------------------------------------------------------------------------------
 
 static int open_schemas(struct log_reader *reader, struct rn_err *err)
 {
@@ -176,8 +175,7 @@ static struct cached *schema_get(struct log_reader *reader, int64_t row, int *rc
     return made;
 }
 
-// ---- runs
-// -----------------------------------------------------------------------------------------
+// ---- runs --------------------------------------------------------------------------------------
 
 void log_run_free(struct log_run *run)
 {
@@ -290,8 +288,7 @@ static int decode_all(struct log_run **runs, uint32_t n, struct rn_err *err)
     return RN_OK;
 }
 
-// ---- segments
-// -------------------------------------------------------------------------------------
+// ---- segments ----------------------------------------------------------------------------------
 
 // Index of the segment that holds the first position above `after`; -1: there are no segments.
 static int find_segment(const uint64_t *firsts, int count, uint64_t after)
@@ -388,8 +385,7 @@ int log_read(struct log_reader *reader, uint64_t after, uint32_t max, size_t max
     return (int)to.n;
 }
 
-// ---- one device
-// -------------------------------------------------------------------------------------
+// ---- one device --------------------------------------------------------------------------------
 
 // Keeps what has a tick within [from_ms, to_ms]; frees the rest. Returns how many are left.
 static uint32_t keep_ticks(struct log_run **runs, uint32_t n, int64_t from_ms, int64_t to_ms)

@@ -40,8 +40,7 @@ int cli_flush(struct rn_buf *buf, struct rn_err *err)
     return fflush(stdout) == 0 ? RN_OK : rn_fail_errno(err, "standard output");
 }
 
-// ---- help
-// ----------------------------------------------------------------------------------------
+// ---- help --------------------------------------------------------------------------------------
 
 // What stands behind the option: nothing for a switch.
 static const char *value_word(const struct rn_opt *row)
@@ -88,8 +87,7 @@ void cli_overview(void)
            CLI_DONE, CLI_FAILED, CLI_USAGE, CLI_PARTIAL);
 }
 
-// ---- options
-// -------------------------------------------------------------------------------------
+// ---- options -----------------------------------------------------------------------------------
 
 static void option_table(const struct cli_command *command, struct option out[CLI_OPTIONS_MAX + 2])
 {

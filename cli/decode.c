@@ -53,8 +53,7 @@ struct decoder {
     struct rn_buf out;
 };
 
-// ---- points out
-// ----------------------------------------------------------------------------------
+// ---- points out --------------------------------------------------------------------------------
 
 static uint64_t put_point(struct decoder *d, const struct rn_grid *grid, uint32_t group,
                           uint32_t series, uint32_t tick)
@@ -80,8 +79,7 @@ static int put_grid(struct decoder *d, const struct rn_grid *grid, struct rn_err
     return cli_flush(&d->out, err);
 }
 
-// ---- schemas
-// -------------------------------------------------------------------------------------
+// ---- schemas -----------------------------------------------------------------------------------
 
 static struct binding *find_binding(struct decoder *d, enum rn_object kind, uint32_t tag,
                                     uint32_t id)
@@ -147,8 +145,7 @@ static int show_schema(struct decoder *d, struct rn_err *err)
     return cli_flush(&d->out, err);
 }
 
-// ---- messages
-// ------------------------------------------------------------------------------------
+// ---- messages ----------------------------------------------------------------------------------
 
 static int take_key(struct decoder *d, const struct rn_key_msg *key, struct rn_err *err)
 {
@@ -258,8 +255,7 @@ static int take_message(struct decoder *d, struct rn_span bytes, struct rn_err *
     return refuse(d, &why);
 }
 
-// ---- in
-// ------------------------------------------------------------------------------------------
+// ---- in ----------------------------------------------------------------------------------------
 
 // Reads what there is, without waiting for more than that.
 static int refill(struct decoder *d, struct rn_err *err)
@@ -319,8 +315,7 @@ static int read_all(struct decoder *d, struct rn_err *err)
     }
 }
 
-// ---- the command
-// ---------------------------------------------------------------------------------
+// ---- the command -------------------------------------------------------------------------------
 
 static void decoder_release(struct decoder *d)
 {

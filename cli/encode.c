@@ -92,8 +92,7 @@ static void refuse_line(struct encoder *e, uint64_t number, const char *words)
     e->totals.refused_lines++;
 }
 
-// ---- out
-// -----------------------------------------------------------------------------------------
+// ---- out ---------------------------------------------------------------------------------------
 
 static uint32_t find_bound(const struct encoder *e, const uint8_t hash[RN_HASH_BYTES])
 {
@@ -135,8 +134,7 @@ static int bind_schema(struct encoder *e, const struct rn_schema *schema, struct
     return put_key(e, &key, err);
 }
 
-// ---- base and hints: they cost bytes once, and save some in every batch that follows
-// -------------
+// ---- base and hints: they cost bytes once, and save some in every batch that follows -----------
 
 static bool is_due(const uint64_t *after, size_t count, uint64_t batches)
 {
@@ -181,8 +179,7 @@ static void learn(struct encoder *e, const struct rn_schema *schema, const struc
     }
 }
 
-// ---- batches
-// -------------------------------------------------------------------------------------
+// ---- batches -----------------------------------------------------------------------------------
 
 // Into e->body: the smallest of the encodings that may be used; plain if another one cannot.
 static int encode_body(struct encoder *e, const struct rn_schema *schema,
@@ -238,8 +235,7 @@ static int flush_window(struct encoder *e, struct rn_err *err)
     return rc;
 }
 
-// ---- window
-// --------------------------------------------------------------------------------------
+// ---- window ------------------------------------------------------------------------------------
 
 // Begins the tick at t, in a new window if it must.
 static int begin_tick(struct encoder *e, int64_t t, struct rn_err *err)
@@ -327,8 +323,7 @@ static int feed_chunk(struct encoder *e, struct rn_err *err)
     return rc;
 }
 
-// ---- in
-// ------------------------------------------------------------------------------------------
+// ---- in ----------------------------------------------------------------------------------------
 
 static const char *bad_time(const struct encoder *e, int64_t time_ns)
 {
@@ -387,8 +382,7 @@ static int read_all(struct encoder *e, struct lines *in, struct rn_err *err)
     return rc < 0 ? rc : flush_window(e, err);
 }
 
-// ---- the command
-// ---------------------------------------------------------------------------------
+// ---- the command -------------------------------------------------------------------------------
 
 static void encoder_release(struct encoder *e)
 {

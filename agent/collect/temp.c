@@ -62,8 +62,7 @@ void temp_sensor_name(char *out, size_t size, const char *name, const char *labe
     parse_clean(out);
 }
 
-// ---- state: which sensors there are
-// --------------------------------------------------------------
+// ---- state: which sensors there are ------------------------------------------------------------
 
 static void add(struct state *s, const struct collect_env *env, const struct sensor *sensor)
 {
@@ -198,8 +197,7 @@ static void look(struct state *s, const struct collect_env *env)
     s->looked = true;
 }
 
-// ---- emit
-// ------------------------------------------------------------------------------------------
+// ---- emit --------------------------------------------------------------------------------------
 
 // False if the sensor gives no temperature now.
 static bool emit(const struct sensor *sensor, const struct collect_env *env,

@@ -44,7 +44,8 @@ void rn_fd_free(struct rn_fd *watch); // does not close fd
 
 RN_MUST_CHECK int rn_signal_new(struct rn_signal **out, struct rn_loop *loop, int signum,
                                 rn_signal_cb *cb, void *arg, struct rn_err *err);
-// The signal is ignored from then on: a second SIGTERM must not kill a process that is ending cleanly.
+// The signal is ignored from then on: a second SIGTERM must not kill a process that is ending
+// cleanly.
 void rn_signal_free(struct rn_signal *watch);
 
 #endif

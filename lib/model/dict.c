@@ -42,8 +42,7 @@ static uint8_t *copy_span(uint8_t *at, struct rn_span from, struct rn_span *to)
     return at + from.len;
 }
 
-// ---- fields
-// --------------------------------------------------------------------------------------
+// ---- fields ------------------------------------------------------------------------------------
 
 static bool same_field(const struct dict_field *known, struct rn_span measurement,
                        const struct rn_field *field, bool outside)
@@ -104,8 +103,7 @@ static void field_drop_unused(struct dict *dict, struct dict_field *field)
     free(field);
 }
 
-// ---- groups
-// --------------------------------------------------------------------------------------
+// ---- groups ------------------------------------------------------------------------------------
 
 static uint32_t group_bytes(const struct dict_group *group)
 {
@@ -181,8 +179,7 @@ static void group_leave(struct dict *dict, struct dict_group *group)
     free(group);
 }
 
-// ---- series
-// --------------------------------------------------------------------------------------
+// ---- series ------------------------------------------------------------------------------------
 
 static uint8_t *put_key(uint8_t *at, struct rn_span text)
 {
@@ -409,8 +406,7 @@ void dict_release(struct dict *dict)
     rn_map_release(&dict->map);
 }
 
-// ---- schema
-// --------------------------------------------------------------------------------------
+// ---- schema ------------------------------------------------------------------------------------
 
 // How much of everything the schema needs; also numbers the groups in the order of their series.
 struct measure {

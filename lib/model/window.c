@@ -92,8 +92,7 @@ uint64_t rn_window_refused(const struct rn_window *window)
     return window->refused;
 }
 
-// ---- rows
-// ----------------------------------------------------------------------------------------
+// ---- rows --------------------------------------------------------------------------------------
 
 // Rows for so many ticks and columns; what is there is moved.
 static int rows_reserve(struct rn_window *w, uint32_t ticks, uint32_t columns)
@@ -183,8 +182,7 @@ int rn_window_tick(struct rn_window *w, int64_t t, struct rn_err *err)
     return rc;
 }
 
-// ---- values
-// --------------------------------------------------------------------------------------
+// ---- values ------------------------------------------------------------------------------------
 
 // One value on its way in, whoever brings it.
 struct incoming {
@@ -375,8 +373,7 @@ static void store(struct rn_window *w, struct dict_series *series, uint32_t posi
     }
 }
 
-// ---- points
-// --------------------------------------------------------------------------------------
+// ---- points ------------------------------------------------------------------------------------
 
 enum { PLACE_NEW = -1, PLACE_REFUSED = -2 };
 
@@ -589,8 +586,7 @@ int rn_window_add_values(struct rn_window *window, struct rn_span measurement,
     return rc;
 }
 
-// ---- cut
-// -----------------------------------------------------------------------------------------
+// ---- cut ---------------------------------------------------------------------------------------
 
 // Without memory for them, a schema has no rules: they only save bytes.
 static void make_rules(struct rn_window *w)

@@ -45,8 +45,7 @@ static char scan_name(struct scan *in, const char *stops, const char *escaped, s
     return stop;
 }
 
-// ---- tags
-// ----------------------------------------------------------------------------------------
+// ---- tags --------------------------------------------------------------------------------------
 
 static int insert_tag(struct rn_lp_line *line, struct rn_tag tag, struct rn_err *err)
 {
@@ -88,8 +87,7 @@ static int scan_series(struct scan *in, struct rn_lp_line *line)
     return stop == ' ' ? RN_OK : rn_fail(in->err, RN_EFORMAT, "no fields");
 }
 
-// ---- values
-// --------------------------------------------------------------------------------------
+// ---- values ------------------------------------------------------------------------------------
 
 // Behind the opening quote.
 static int scan_text(struct scan *in, struct rn_span *out)

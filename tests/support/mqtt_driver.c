@@ -38,8 +38,7 @@ struct driver {
     } flood;
 };
 
-// ---- what rn_mqtt reports
-// ------------------------------------------------------------------------
+// ---- what rn_mqtt reports ----------------------------------------------------------------------
 
 static bool on_will(void *arg, char topic[128], struct rn_buf *payload)
 {
@@ -121,8 +120,7 @@ static void on_stopped(void *arg)
     rn_loop_stop(d->loop);
 }
 
-// ---- commands
-// ------------------------------------------------------------------------------------
+// ---- commands ----------------------------------------------------------------------------------
 
 static uint32_t split_addresses(struct driver *d, char *list)
 {
@@ -258,8 +256,7 @@ static void on_input(void *arg, int fd, bool readable, bool writable)
     memmove(d->line, at, d->line_len + 1);
 }
 
-// ---- start
-// -----------------------------------------------------------------------------------------
+// ---- start -------------------------------------------------------------------------------------
 
 static void set_option(struct driver *d, const char *key, char *value)
 {

@@ -31,8 +31,7 @@ static uint64_t seed_of(uint64_t fallback)
     return seed;
 }
 
-// ---- hostile names
-// -------------------------------------------------------------------------------
+// ---- hostile names -----------------------------------------------------------------------------
 
 static char pool[1 << 16];
 static size_t pool_used;
@@ -97,8 +96,7 @@ static bool plain_text(struct rn_span text)
     return rn_utf8_valid(text.data, text.len);
 }
 
-// ---- a random sheet
-// ------------------------------------------------------------------------------
+// ---- a random sheet ----------------------------------------------------------------------------
 
 struct sheet {
     struct rn_tag tags[SERIES][TAGS];
@@ -173,8 +171,7 @@ static void fill(struct sheet *s)
     }
 }
 
-// ---- checks
-// --------------------------------------------------------------------------------------
+// ---- checks ------------------------------------------------------------------------------------
 
 // No database may read a separator where another reads an escaped one: one backslash, never two.
 static void one_backslash_before_a_separator(const char *line, size_t len)

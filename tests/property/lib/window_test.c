@@ -106,8 +106,7 @@ static bool same_value(const struct rn_value *a, const struct rn_value *b)
     return false;
 }
 
-// ---- the model
-// -----------------------------------------------------------------------------------
+// ---- the model ---------------------------------------------------------------------------------
 
 static struct model_value *model_find(int64_t time, uint32_t m, uint32_t t, uint32_t f)
 {
@@ -146,8 +145,7 @@ static void model_clear(void)
         }
 }
 
-// ---- comparison
-// ----------------------------------------------------------------------------------
+// ---- comparison --------------------------------------------------------------------------------
 
 static uint32_t index_of(const char *const *names, uint32_t count, struct rn_span name)
 {
@@ -186,8 +184,7 @@ static void compare(const struct rn_schema *schema, const struct rn_grid *grid)
     assert_int_equal(rn_grid_samples(grid), nmodel);
 }
 
-// ---- the test
-// ------------------------------------------------------------------------------------
+// ---- the test ----------------------------------------------------------------------------------
 
 // Adds one random point to both; returns how many values must have been refused.
 static uint32_t add_point(struct rn_window *window, int64_t time, uint32_t busy)

@@ -129,8 +129,7 @@ static void a_bucket_lets_a_burst_through_and_then_a_trickle(void **state)
     assert_int_equal(passed, 5);
 }
 
-// ---- schemas.db
-// -------------------------------------------------------------------------------------
+// ---- schemas.db --------------------------------------------------------------------------------
 
 static struct rn_key_msg key(uint64_t install, uint32_t id, uint8_t *content, size_t len, bool with)
 {

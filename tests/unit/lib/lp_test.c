@@ -16,8 +16,7 @@
 #define FW_HASH         "\xef\xbc\x83"
 #define REPLACEMENT     "\xef\xbf\xbd"
 
-// ---- out
-// -----------------------------------------------------------------------------------------
+// ---- out ---------------------------------------------------------------------------------------
 
 // One series with up to four fields at one tick.
 struct sheet {
@@ -268,8 +267,7 @@ static void a_grid_is_written_tick_by_tick(void **state)
     rn_buf_release(&out);
 }
 
-// ---- in
-// ------------------------------------------------------------------------------------------
+// ---- in ----------------------------------------------------------------------------------------
 
 static char line_copy[70000];
 static struct rn_lp_line parsed;

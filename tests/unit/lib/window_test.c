@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- counting allocations
-// ------------------------------------------------------------------------
+// ---- counting allocations ----------------------------------------------------------------------
 
 static unsigned long allocations;
 
@@ -55,8 +54,7 @@ void *realloc(void *old, size_t size)
 }
 #endif
 
-// ---- helpers
-// -------------------------------------------------------------------------------------
+// ---- helpers -----------------------------------------------------------------------------------
 
 static const struct rn_field_desc usage = {"usage", RN_FLOAT, RN_GAUGE, 2, 1, "%", ""};
 static const struct rn_field_desc ticks = {"ticks", RN_UINT, RN_COUNTER, 0, 1, NULL, ""};
@@ -146,8 +144,7 @@ static bool value_at(struct cut c, uint32_t column, uint32_t at, struct rn_value
     return rn_grid_value(c.grid, ref.field, column, at, value);
 }
 
-// ---- the form of the schema
-// ----------------------------------------------------------------------
+// ---- the form of the schema --------------------------------------------------------------------
 
 static void points_become_columns_of_shared_groups(void **state)
 {
@@ -344,8 +341,7 @@ static void the_same_value_again_replaces_the_first(void **state)
     rn_window_free(window);
 }
 
-// ---- ticks
-// ---------------------------------------------------------------------------------------
+// ---- ticks -------------------------------------------------------------------------------------
 
 static void ticks_left_out_are_filled_in_as_missing(void **state)
 {
@@ -421,8 +417,7 @@ static void refuses_bounds_out_of_range(void **state)
     rn_window_free(NULL);
 }
 
-// ---- room
-// ----------------------------------------------------------------------------------------
+// ---- room --------------------------------------------------------------------------------------
 
 static void a_batch_never_has_more_cells_than_it_may(void **state)
 {
@@ -566,8 +561,7 @@ static void numbers_that_overflow_their_multiplier_are_refused(void **state)
     rn_window_free(window);
 }
 
-// ---- values from outside
-// -------------------------------------------------------------------------
+// ---- values from outside -----------------------------------------------------------------------
 
 static void doubles_from_outside_are_scaled_with_the_decimals_they_need(void **state)
 {
@@ -709,8 +703,7 @@ static void a_bad_value_does_not_take_its_point_along(void **state)
     rn_window_free(window);
 }
 
-// ---- allocation
-// ----------------------------------------------------------------------------------
+// ---- allocation --------------------------------------------------------------------------------
 
 static void one_window(struct rn_window *window, int64_t from)
 {
