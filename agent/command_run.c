@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { STOP_MS = 1800, DEVICES_MAX = 1000, REMOTE_TICK_MS = 1000 };
 static const int64_t plausible_utc_ms =
@@ -61,13 +62,15 @@ static int load(const struct runner *r, int number, struct config **out, struct 
     config_free(common);
     snprintf(own.address, sizeof own.address, "mqtt.addresses=%s",
              args.via_address ? args.via_address : "");
-    const char *const more[] = {own.device, own.data, own.seed, own.address};
-    int count = args.via_address && number == args.via_number ? 4 : 3;
-    for (int i = 0; i < count; i++) {
-        if (args.nsets == CONFIG_SETS_MAX)
-            return rn_fail(err, RN_ELIMIT, "too many --set");
+    const char *const more[] = {own.device, own.data, own.address};
+    size_t count = args.via_address && number == args.via_number ? 3 : 2;
+    if (args.nsets + count + 1 > CONFIG_SETS_MAX)
+        return rn_fail(err, RN_ELIMIT, "too many --set");
+    memmove(&args.sets[1], &args.sets[0], args.nsets * sizeof args.sets[0]);
+    args.sets[0] = own.seed; // the user's own comes later and wins
+    args.nsets++;
+    for (size_t i = 0; i < count; i++)
         args.sets[args.nsets++] = more[i];
-    }
     return command_config(&args, r->table, r->ntable, out, err);
 }
 
