@@ -99,7 +99,7 @@ def machine():
     return f"{os.cpu_count()} x {model.group(1) if model else platform.machine()}, Linux {platform.release()}"
 
 
-def report(figures, minutes):
+def report(figures, minutes, note):
     rows = [("threads", figures["threads"], LIMITS["threads"]),
             ("anonymous memory, kB (most)", figures["anonymous_kb"], LIMITS["anonymous_kb"]),
             ("resident memory, kB (most)", figures["rss_kb"], ""),
@@ -112,6 +112,8 @@ def report(figures, minutes):
              f"{machine()}; TLS 1.3 with a client certificate, 10 s step, 60 s batches, this machine's vitals.",
              "", "| what | measured | limit |", "|---|---:|---:|"]
     lines += [f"| {name} | {value} | {limit} |" for name, value, limit in rows]
+    lines += ["", "`written to disk` counts whole 4 kB pages of the page cache (`write_bytes` of `/proc/PID/io`)."]
+    lines += ["", note] if note else []
     return "\n".join(lines) + "\n"
 
 
@@ -119,6 +121,7 @@ def main():
     parser = argparse.ArgumentParser(prog="./run bench footprint", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--out", type=Path, help="write the report here too")
+    parser.add_argument("--note", help="a paragraph for the report")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="runnel-bench-") as folder:
         world = World(folder, lambda: make_pki(Path(folder)))
@@ -129,7 +132,7 @@ def main():
         finally:
             world.close()
     figures["stripped_bytes"] = stripped_size(bin_path("runnel-agent"))
-    text = report(figures, options.minutes)
+    text = report(figures, options.minutes, options.note)
     print(text, end="")
     if options.out:
         options.out.write_text(text)

@@ -497,13 +497,14 @@ def split_tables(course):
 
 def report(course, agreement):
     words = shlex.join(["./run", "bench", "link", *sys.argv[1:]]).split(" --out ")[0]
+    note = [course.options.note, ""] if course.options.note else []
     return "\n".join([
         "# Bytes on the link", "",
         f"`{words}` on {time.strftime('%Y-%m-%d', time.gmtime())}, {machine()}.", "",
         f"Step {course.options.step}, this machine's vitals. Every IP byte of the connection in both directions, "
         "headers included; TLS 1.3 with client certificates, EC P-256. Set-up: all bytes until the first full "
         "batch had arrived; over 24 h: what of it the steady state would not have needed, once a day.", "",
-        *cost_table(course), *split_tables(course), "", agreement, ""])
+        *note, *cost_table(course), *split_tables(course), "", agreement, ""])
 
 
 def arguments():
@@ -515,6 +516,7 @@ def arguments():
     parser.add_argument("--set", action="append", default=[], type=lambda text: tuple(text.split("=", 1)),
                         metavar="KEY=VALUE", help="a setting of the agents")
     parser.add_argument("--out", type=Path, help="write the report here too")
+    parser.add_argument("--note", help="a paragraph for the report; give it after --out")
     options = parser.parse_args()
     options.batch = options.batch or ["60s"]
     return options
