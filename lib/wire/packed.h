@@ -12,7 +12,7 @@ RN_MUST_CHECK int columns_get_plain(const struct rn_schema *schema, struct rn_sp
 
 #define PACKED_TEXT_MAX 65536 // bytes of different texts in a batch
 
-// Encodings 1 and 2, packed.c: the content of the byte string. The grid is checked (check_grid)
+// Encodings 1 and 2, packed*.c: the content of the byte string. The grid is checked (check_grid)
 // when it is encoded, and has its times (fill_times) when it is decoded. with is not NULL.
 RN_MUST_CHECK int packed_put(uint32_t enc, const struct rn_schema *schema,
                              const struct rn_coding *with, struct rn_grid *grid, void *work,
