@@ -22,8 +22,35 @@ static void checksums_match_the_published_check_values(void **state)
     assert_int_equal(rn_crc32(0, "123456789", 9), 0xcbf43926);
     uint8_t zeros[32] = {0}; // RFC 3720, appendix B.4
     assert_int_equal(rn_crc32c(0, zeros, 32), 0x8a9136aa);
+    uint8_t ascending[32];
+    for (uint8_t i = 0; i < 32; i++)
+        ascending[i] = i;
+    assert_int_equal(rn_crc32c(0, ascending, 32), 0x46dd794e);
     assert_int_equal(rn_crc32c(rn_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
     assert_int_equal(rn_crc32(0, NULL, 0), 0);
+}
+
+static uint32_t bit_by_bit(const uint8_t *bytes, size_t len)
+{
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < 8 * len; i++) {
+        crc ^= bytes[i / 8] >> i % 8 & 1;
+        crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+    }
+    return ~crc;
+}
+
+static void a_checksum_is_the_same_wherever_its_bytes_are_divided(void **state)
+{
+    (void)state;
+    uint8_t bytes[1024];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 37 + i / 256); // each value at each place among four
+    uint32_t whole = bit_by_bit(bytes, sizeof bytes);
+    for (size_t at = 0; at <= sizeof bytes; at++) {
+        uint32_t first = rn_crc32c(0, bytes, at);
+        assert_int_equal(rn_crc32c(first, bytes + at, sizeof bytes - at), whole);
+    }
 }
 
 static void generator_repeats_from_its_seed(void **state)
@@ -170,6 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checksums_match_the_published_check_values),
+        cmocka_unit_test(a_checksum_is_the_same_wherever_its_bytes_are_divided),
         cmocka_unit_test(generator_repeats_from_its_seed),
         cmocka_unit_test(below_stays_below_and_reaches_every_value),
         cmocka_unit_test(map_keeps_every_entry_through_growth_and_removal),
