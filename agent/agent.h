@@ -60,12 +60,4 @@ void agent_set_running(struct agent *agent, uint64_t revision, const uint8_t has
 // Publishes a report (QoS 1). RN_ESTATE: not connected.
 RN_MUST_CHECK int agent_publish_report(struct agent *agent, struct rn_span payload);
 
-// What the connection's object is made of, also for `check --connect`. `client` must live as long.
-struct agent_mqtt {
-    struct rn_mqtt_conf conf;
-    char client[64];
-    const char *addresses[RN_OPT_LIST_MAX];
-};
-void agent_mqtt_conf(struct agent_mqtt *out, const struct agent_settings *settings, uint64_t seed);
-
 #endif

@@ -1,6 +1,7 @@
 // See command.h: what the subcommands share, and the small ones.
 #include "agent/command.h"
 
+#include "agent/connection.h"
 #include "agent/remote_io.h"
 #include "agent/sampler.h"
 #include "agent/store.h"
@@ -99,7 +100,7 @@ static void attempt_published(void *arg, uint64_t token, int code)
 static int try_connect(const struct config *config, struct attempt *a, struct rn_err *err)
 {
     struct rn_mqtt *mqtt;
-    struct agent_mqtt conf;
+    struct connection_conf conf;
     const struct rn_mqtt_handler handler = {.arg = a,
                                             .will = attempt_will,
                                             .connected = attempt_connected,
@@ -109,7 +110,7 @@ static int try_connect(const struct config *config, struct attempt *a, struct rn
     int rc = rn_loop_new(&a->loop, err);
     if (rc < 0)
         return rc;
-    agent_mqtt_conf(&conf, &config->settings, 1);
+    connection_conf(&conf, &config->settings, 1);
     rc = rn_mqtt_new(&mqtt, a->loop, &conf.conf, &handler, err);
     if (rc >= 0) {
         rn_mqtt_start(mqtt);

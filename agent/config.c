@@ -280,6 +280,18 @@ bool config_same_connection(const struct agent_settings *a, const struct agent_s
            a->mqtt_keepalive_ms == b->mqtt_keepalive_ms;
 }
 
+int config_check_fixed(const struct agent_settings *a, const struct agent_settings *b,
+                       struct rn_err *err)
+{
+    const char *key = strcmp(a->device, b->device) != 0               ? "device"
+                      : strcmp(a->data, b->data) != 0                 ? "data"
+                      : strcmp(a->topic_prefix, b->topic_prefix) != 0 ? "topic_prefix"
+                                                                      : NULL;
+    if (key)
+        return rn_fail(err, RN_EINVAL, "%s: cannot change while running: restart the agent", key);
+    return RN_OK;
+}
+
 // ---- loading ------------------------------------------------------------------------------------
 
 static int apply_set(struct config *config, const char *text, struct rn_err *err)

@@ -66,6 +66,9 @@ RN_MUST_CHECK int config_copy(struct config **out, const struct config *from, st
 unsigned config_encodings(const struct agent_settings *settings);
 // Would both make the same connection?
 bool config_same_connection(const struct agent_settings *a, const struct agent_settings *b);
+// May a running agent go from a to b? The text names the option that cannot change.
+RN_MUST_CHECK int config_check_fixed(const struct agent_settings *a, const struct agent_settings *b,
+                                     struct rn_err *err);
 // Reads path (NULL: CONFIG_FILE and CONFIG_FOLDER, where they are there), then "KEY=VALUE" texts.
 RN_MUST_CHECK int config_load(struct config *config, const char *path, const char *const *sets,
                               size_t nsets, struct rn_err *err);

@@ -3,6 +3,7 @@
 
 #include <runnel/db.h>
 #include <runnel/file.h>
+#include <runnel/log.h>
 #include <runnel/wire.h>
 
 #include <stdio.h>
@@ -95,6 +96,18 @@ int state_open(struct state **out, const char *folder, bool *renewed, struct rn_
     }
     *out = s;
     return RN_OK;
+}
+
+struct state *state_open_or_go_on(const char *folder)
+{
+    struct state *state = NULL;
+    struct rn_err why;
+    bool renewed;
+    if (state_open(&state, folder, &renewed, &why) < 0)
+        rn_log(RN_LOG_ERROR, "state_not_kept", "err=%s", RN_Q(why.text));
+    else if (renewed)
+        rn_log(RN_LOG_ERROR, "state_damaged", "data=%s", RN_Q(folder));
+    return state;
 }
 
 int state_open_read(struct state **out, const char *folder, struct rn_err *err)

@@ -15,6 +15,8 @@ struct state;
 // the epoch.
 RN_MUST_CHECK int state_open(struct state **out, const char *folder, bool *renewed,
                              struct rn_err *err);
+// The same, and the log is told if it cannot be opened (NULL then: no disk) or was damaged.
+struct state *state_open_or_go_on(const char *folder);
 // For looking only, while an agent may be running. RN_ENOENT: there is none yet.
 RN_MUST_CHECK int state_open_read(struct state **out, const char *folder, struct rn_err *err);
 void state_close(struct state *state);

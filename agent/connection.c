@@ -1,0 +1,239 @@
+// See connection.h.
+#include "agent/connection.h"
+
+#include <runnel/clock.h>
+#include <runnel/log.h>
+#include <runnel/wire.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    INFLIGHT_MAX = 16,
+    QUEUE_ITEMS = 64,
+    SPREAD_MIN_MS = 500,
+    SPREAD_MAX_MS = 60000,
+    SPREAD_PER_DEVICE_MS = 2, // 500 devices a second
+};
+
+struct connection {
+    const struct agent_settings *settings;
+    struct connection_hooks hooks;
+    struct rn_mqtt *mqtt;
+    uint64_t seed;
+    uint64_t fleet; // devices that share our bridge; 0: not known
+    bool connected;
+    bool leaving; // it is being given up for another one
+    struct rn_complaint broker;
+};
+
+struct rn_mqtt *connection_mqtt(const struct connection *c)
+{
+    return c->mqtt;
+}
+
+bool connection_up(const struct connection *c)
+{
+    return c->connected && !c->leaving;
+}
+
+bool connection_leaving(const struct connection *c)
+{
+    return c->leaving;
+}
+
+// ---- what it is made of -------------------------------------------------------------------------
+
+static const char *or_null(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
+void connection_conf(struct connection_conf *out, const struct agent_settings *s, uint64_t seed)
+{
+    snprintf(out->client, sizeof out->client, "%02x/%.32s", rn_dev_shard(rn_span_text(s->device)),
+             s->device);
+    for (int i = 0; i < s->mqtt_addresses.count; i++)
+        out->addresses[i] = s->mqtt_addresses.item[i];
+    out->conf = (struct rn_mqtt_conf){
+        .addresses = out->addresses,
+        .naddresses = (uint32_t)s->mqtt_addresses.count,
+        .client_id = s->mqtt_client_id[0] ? s->mqtt_client_id : out->client,
+        .username = s->mqtt_username[0] ? s->mqtt_username : out->client,
+        .password = or_null(s->mqtt_password),
+        .ca_file = or_null(s->mqtt_ca_file),
+        .cert_file = or_null(s->mqtt_cert_file),
+        .key_file = or_null(s->mqtt_key_file),
+        .insecure = s->mqtt_insecure,
+        .proxy = or_null(s->mqtt_proxy),
+        .keepalive_ms = s->mqtt_keepalive_ms,
+        .connect_timeout_ms = s->mqtt_connect_timeout_ms,
+        .backoff_min_ms = s->mqtt_backoff_min_ms,
+        .backoff_max_ms = s->mqtt_backoff_max_ms,
+        .first_reconnect_ms = s->mqtt_first_reconnect_ms,
+        .seed = seed,
+        .max_inflight = INFLIGHT_MAX,
+        .max_queue_items = QUEUE_ITEMS,
+        .max_queue_bytes = RN_MESSAGE_MAX,
+    };
+}
+
+// What the fleet's size makes of the settings.
+static void conf_of(const struct connection *c, const struct agent_settings *s,
+                    struct connection_conf *out)
+{
+    int64_t spread = (int64_t)c->fleet * SPREAD_PER_DEVICE_MS;
+    connection_conf(out, s, c->seed);
+    if (spread > out->conf.first_reconnect_ms)
+        out->conf.first_reconnect_ms = spread;
+}
+
+int connection_check(const struct connection *c, const struct agent_settings *settings,
+                     struct rn_err *err)
+{
+    struct connection_conf conf;
+    connection_conf(&conf, settings, c->seed);
+    int rc = rn_mqtt_conf_check(&conf.conf, err);
+    if (rc < 0 && strncmp(err->text, "broker address", 14) == 0)
+        rn_err_prefix(err, "mqtt.addresses");
+    return rc;
+}
+
+int connection_reconf(struct connection *c, const struct agent_settings *settings,
+                      struct rn_err *err)
+{
+    struct connection_conf conf;
+    conf_of(c, settings, &conf);
+    int rc = rn_mqtt_reconfigure(c->mqtt, &conf.conf, err);
+    if (rc >= 0)
+        c->settings = settings;
+    return rc;
+}
+
+void connection_leave(struct connection *c)
+{
+    c->leaving = c->connected;
+    rn_mqtt_reconnect(c->mqtt, "new connection settings");
+}
+
+void connection_fleet(struct connection *c, uint64_t devices)
+{
+    struct connection_conf conf;
+    struct rn_err err;
+    uint64_t before = c->fleet;
+    c->fleet = devices < SPREAD_MAX_MS ? devices : SPREAD_MAX_MS; // it only counts up to there
+    bool much = c->fleet > before + before / 4 || before > c->fleet + c->fleet / 4;
+    if (!much || (int64_t)c->fleet * SPREAD_PER_DEVICE_MS < c->settings->mqtt_first_reconnect_ms)
+        return;
+    conf_of(c, c->settings, &conf);
+    if (rn_mqtt_reconfigure(c->mqtt, &conf.conf, &err) < 0)
+        rn_log(RN_LOG_ERROR, "mqtt_settings_refused", "err=%s", RN_Q(err.text));
+}
+
+int64_t connection_spread_ms(const struct connection *c)
+{
+    uint64_t wanted = c->fleet * SPREAD_PER_DEVICE_MS;
+    return wanted < SPREAD_MIN_MS   ? SPREAD_MIN_MS
+           : wanted > SPREAD_MAX_MS ? SPREAD_MAX_MS
+                                    : (int64_t)wanted;
+}
+
+// ---- what it says -------------------------------------------------------------------------------
+
+static bool on_will(void *arg, char topic[128], struct rn_buf *payload)
+{
+    struct connection *c = arg;
+    return c->hooks.will(c->hooks.arg, topic, payload);
+}
+
+static void on_connected(void *arg, const char *address, uint32_t receive_maximum)
+{
+    struct connection *c = arg;
+    (void)receive_maximum;
+    c->connected = true;
+    c->leaving = false;
+    rn_recovered(&c->broker, "broker_reachable");
+    c->hooks.connected(c->hooks.arg, address);
+}
+
+static void on_disconnected(void *arg, bool was_connected, const char *address, const char *reason,
+                            int64_t retry_ms)
+{
+    struct connection *c = arg;
+    c->connected = c->leaving = false;
+    if (!was_connected) {
+        rn_complain(&c->broker, rn_clock_mono_ms(), 300000, RN_LOG_WARN, "broker_unreachable",
+                    "address=%s err=%s retry_ms=%lld", RN_Q(address), RN_Q(reason),
+                    (long long)retry_ms);
+        return;
+    }
+    rn_log(RN_LOG_WARN, "disconnected", "address=%s err=%s retry_ms=%lld", RN_Q(address),
+           RN_Q(reason), (long long)retry_ms);
+    c->hooks.disconnected(c->hooks.arg, reason);
+}
+
+static void on_message(void *arg, const struct rn_mqtt_message *message)
+{
+    struct connection *c = arg;
+    c->hooks.message(c->hooks.arg, message);
+}
+
+static void on_published(void *arg, uint64_t token, int code)
+{
+    struct connection *c = arg;
+    if (code >= 0)
+        c->hooks.published(c->hooks.arg, token);
+    if (code >= 0x80)
+        rn_log(RN_LOG_WARN, "publish_refused",
+               "device=%s code=%d advice=\"the broker's rules forbid it: check name and ACL\"",
+               c->settings->device, code);
+}
+
+static void on_subscribed(void *arg, const char *filter, int code)
+{
+    struct connection *c = arg;
+    if (code >= 0x80)
+        rn_log(RN_LOG_WARN, "subscription_refused",
+               "device=%s filter=%s code=%d advice=\"the broker's rules forbid it: check name and "
+               "ACL\"",
+               c->settings->device, RN_Q(filter), code);
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+int connection_new(struct connection **out, struct rn_loop *loop,
+                   const struct agent_settings *settings, uint64_t seed,
+                   const struct connection_hooks *hooks, struct rn_err *err)
+{
+    struct connection_conf conf;
+    struct connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    c->settings = settings;
+    c->seed = seed;
+    c->hooks = *hooks;
+    const struct rn_mqtt_handler handler = {.arg = c,
+                                            .will = on_will,
+                                            .connected = on_connected,
+                                            .disconnected = on_disconnected,
+                                            .message = on_message,
+                                            .published = on_published,
+                                            .subscribed = on_subscribed};
+    conf_of(c, settings, &conf);
+    int rc = rn_mqtt_new(&c->mqtt, loop, &conf.conf, &handler, err);
+    if (rc < 0) {
+        connection_free(c);
+        return rc;
+    }
+    *out = c;
+    return RN_OK;
+}
+
+void connection_free(struct connection *c)
+{
+    if (!c)
+        return;
+    rn_mqtt_free(c->mqtt);
+    free(c);
+}
