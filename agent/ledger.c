@@ -33,6 +33,14 @@ uint64_t ledger_settle(struct rn_ledger *ledger, enum ledger_fate fate, uint64_t
     return moved;
 }
 
+uint64_t ledger_found(struct rn_ledger *ledger, enum ledger_fate fate, uint64_t samples)
+{
+    uint64_t moved = samples < ledger->evicted ? samples : ledger->evicted;
+    ledger->evicted -= moved;
+    *account(ledger, fate) += moved;
+    return moved;
+}
+
 bool ledger_balanced(const struct rn_ledger *ledger)
 {
     return ledger->produced == ledger->delivered + ledger->pending + ledger->evicted +

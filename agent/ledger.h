@@ -22,6 +22,9 @@ enum ledger_fate {
 void ledger_produce(struct rn_ledger *ledger, uint64_t samples);
 // Pending samples met their fate. At most what is pending is moved; returns how many were.
 uint64_t ledger_settle(struct rn_ledger *ledger, enum ledger_fate fate, uint64_t samples);
+// Samples counted as evicted had arrived all the same: they move to this fate. At most what is
+// evicted is moved; returns how many were.
+uint64_t ledger_found(struct rn_ledger *ledger, enum ledger_fate fate, uint64_t samples);
 // Is every produced sample in exactly one fate?
 bool ledger_balanced(const struct rn_ledger *ledger);
 

@@ -97,7 +97,7 @@ static void remember(struct store *store, uint64_t install, uint64_t seq, uint32
         (struct store_recent){.seq = seq, .tag = (uint32_t)install, .crc = crc};
 }
 
-static const struct store_recent *recall(const struct store *store, uint32_t tag, uint64_t seq)
+const struct store_recent *store_recall(const struct store *store, uint32_t tag, uint64_t seq)
 {
     for (int i = 0; i < STORE_RECENT; i++)
         if (store->recent[i].seq == seq && store->recent[i].tag == tag)
@@ -112,7 +112,7 @@ int store_find_low(struct store *store, struct rn_err *err)
     if (rc >= 0)
         store->now.state.low = rc == 1 ? (uint64_t)rn_column_int(low, 0) : store->now.state.next;
     rn_stmt_reset(low);
-    return rc < 0 ? rc : RN_OK;
+    return rc < 0 ? rc : store_gone_low(store, err);
 }
 
 // ---- rows ---------------------------------------------------------------------------------------
@@ -142,23 +142,29 @@ static void bind_row(struct rn_stmt *stmt, int at, const struct store *store,
     rn_bind_blob(stmt, at + 9, row->body);
 }
 
-static int drop_row(struct store *store, const struct evict_row *row, uint64_t samples,
-                    enum ledger_fate fate, struct rn_err *err)
+static int drop_row(struct store *store, const struct store_row *row, enum ledger_fate fate,
+                    struct rn_err *err)
 {
     rn_bind_int(store->stmt[SQL_DROP], 1, (int64_t)row->seq);
     int rc = rn_stmt_run(store->stmt[SQL_DROP], err);
     if (rc < 0)
         return rc;
-    ledger_settle(&store->now.state.ledger, fate, samples);
+    ledger_settle(&store->now.state.ledger, fate, row->samples);
     store->now.state.rows--;
     return RN_OK;
+}
+
+static int evict_row(struct store *store, const struct store_row *row, struct rn_err *err)
+{
+    int rc = drop_row(store, row, LEDGER_EVICTED, err);
+    return rc < 0 ? rc : store_gone_evicted(store, row, err);
 }
 
 // One round: the oldest rows are looked at, those that must go are dropped. Returns how many.
 static int evict_round(struct store *store, const struct evict_need *need, struct rn_err *err)
 {
     struct evict_row rows[EVICT_CHUNK];
-    uint64_t samples[EVICT_CHUNK];
+    struct store_row is[EVICT_CHUNK];
     uint32_t n = 0;
     struct rn_stmt *oldest = store->stmt[SQL_OLDEST];
     rn_bind_int(oldest, 1, EVICT_CHUNK);
@@ -170,16 +176,19 @@ static int evict_round(struct store *store, const struct evict_need *need, struc
                                .bytes = rn_column_int(oldest, 1) + ROW_OVERHEAD,
                                .t_last = rn_column_int(oldest, 2),
                                .received = store->received && rn_ranges_has(store->received, seq)};
-        samples[n++] = (uint64_t)rn_column_int(oldest, 3);
+        is[n++] = (struct store_row){.seq = seq,
+                                     .samples = (uint64_t)rn_column_int(oldest, 3),
+                                     .crc = (uint32_t)rn_column_int(oldest, 4),
+                                     .install = (uint64_t)rn_column_int(oldest, 5)};
     }
     rn_stmt_reset(oldest);
     if (rc < 0)
         return rc;
     int dropped = (int)evict_choose(need, rows, n);
-    for (uint32_t i = 0; i < n; i++)
-        if (rows[i].drop && (rc = drop_row(store, &rows[i], samples[i], LEDGER_EVICTED, err)) < 0)
-            return rc;
-    return dropped;
+    for (uint32_t i = 0; i < n && rc >= 0; i++)
+        if (rows[i].drop)
+            rc = evict_row(store, &is[i], err);
+    return rc < 0 ? rc : dropped;
 }
 
 // Makes room for `bytes` more, and lets go what is too old.
@@ -273,13 +282,12 @@ static void read_row(struct rn_stmt *stmt, struct store_row *row)
 
 static int drop_damaged(struct store *store, const struct store_row *row, struct rn_err *err)
 {
-    const struct evict_row gone = {.seq = row->seq};
-    uint64_t samples = row->samples;
+    const struct store_row gone = {.seq = row->seq, .samples = row->samples};
     rn_stmt_reset(store->stmt[SQL_NEXT]);
     int rc = store_begin(store, err);
     if (rc < 0)
         return rc;
-    rc = drop_row(store, &gone, samples, LEDGER_LOST, err);
+    rc = drop_row(store, &gone, LEDGER_LOST, err);
     if (rc >= 0)
         rc = store_find_low(store, err);
     return store_end(store, rc, err);
@@ -323,6 +331,7 @@ struct tally {
     uint32_t crc;
     uint64_t expect; // next seq that the range must show
     uint64_t samples, rows;
+    uint64_t gone; // samples of evicted rows that are remembered
     bool gap;
 };
 
@@ -337,7 +346,7 @@ static void add_crc(struct tally *t, uint32_t crc)
 static void fill_gap(const struct store *store, struct tally *t, uint32_t tag, uint64_t until)
 {
     while (!t->gap && t->expect < until) {
-        const struct store_recent *old = recall(store, tag, t->expect);
+        const struct store_recent *old = store_recall(store, tag, t->expect);
         t->gap = !old;
         if (old)
             add_crc(t, old->crc);
@@ -345,9 +354,9 @@ static void fill_gap(const struct store *store, struct tally *t, uint32_t tag, u
     }
 }
 
-// Walks the range's rows: sums them up, and with `remembering` keeps their CRCs.
-static int walk(struct store *store, uint32_t tag, uint64_t first, uint64_t last, struct tally *t,
-                bool remembering, struct rn_err *err)
+// Walks the range's rows, the remembered ones among them: sums them up.
+static int sum_up(struct store *store, uint32_t tag, uint64_t first, uint64_t last, struct tally *t,
+                  struct rn_err *err)
 {
     struct rn_stmt *range = store->stmt[SQL_RANGE];
     rn_bind_int(range, 1, (int64_t)first);
@@ -355,36 +364,58 @@ static int walk(struct store *store, uint32_t tag, uint64_t first, uint64_t last
     int rc;
     while ((rc = rn_stmt_step(range, err)) == 1) {
         uint64_t seq = (uint64_t)rn_column_int(range, 0);
-        uint64_t install = (uint64_t)rn_column_int(range, 1);
-        uint32_t crc = (uint32_t)rn_column_int(range, 2);
-        if ((uint32_t)install != tag)
+        uint64_t samples = (uint64_t)rn_column_int(range, 3);
+        bool gone = rn_column_int(range, 4) != 0;
+        if ((uint32_t)rn_column_int(range, 1) != tag)
             continue;
-        if (remembering) {
-            remember(store, install, seq, crc);
-            continue;
-        }
         fill_gap(store, t, tag, seq);
-        add_crc(t, crc);
+        add_crc(t, (uint32_t)rn_column_int(range, 2));
         t->expect = seq + 1;
-        t->samples += (uint64_t)rn_column_int(range, 3);
-        t->rows++;
+        *(gone ? &t->gone : &t->samples) += samples;
+        t->rows += !gone;
     }
     rn_stmt_reset(range);
     return rc;
 }
 
-static int drop_range(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
-                      const struct tally *t, enum row_state fate, struct rn_err *err)
+// Keeps the CRCs of rows that are about to go: a later range may span them.
+static int remember_range(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                          struct rn_err *err)
+{
+    struct rn_stmt *range = store->stmt[SQL_RANGE];
+    rn_bind_int(range, 1, (int64_t)first);
+    rn_bind_int(range, 2, (int64_t)last);
+    int rc;
+    while ((rc = rn_stmt_step(range, err)) == 1)
+        if ((uint32_t)rn_column_int(range, 1) == tag)
+            remember(store, tag, (uint64_t)rn_column_int(range, 0),
+                     (uint32_t)rn_column_int(range, 2));
+    rn_stmt_reset(range);
+    return rc;
+}
+
+static int drop_rows(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                     struct rn_err *err)
 {
     struct rn_stmt *drop = store->stmt[SQL_DROP_RANGE];
     rn_bind_int(drop, 1, (int64_t)first);
     rn_bind_int(drop, 2, (int64_t)last);
     rn_bind_int(drop, 3, tag);
-    int rc = rn_stmt_run(drop, err);
+    return rn_stmt_run(drop, err);
+}
+
+static int drop_range(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
+                      const struct tally *t, enum row_state fate, struct rn_err *err)
+{
+    struct rn_ledger *ledger = &store->now.state.ledger;
+    enum ledger_fate to = fate == ROW_REFUSED ? LEDGER_REFUSED : LEDGER_DELIVERED;
+    int rc = store_gone_settle(store, tag, first, last, err);
+    if (rc >= 0 && t->rows)
+        rc = drop_rows(store, tag, first, last, err);
     if (rc < 0)
         return rc;
-    ledger_settle(&store->now.state.ledger, fate == ROW_REFUSED ? LEDGER_REFUSED : LEDGER_DELIVERED,
-                  t->samples);
+    ledger_settle(ledger, to, t->samples);
+    ledger_found(ledger, to, t->gone);
     store->now.state.rows -= t->rows;
     return store_find_low(store, err);
 }
@@ -394,7 +425,7 @@ int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t las
 {
     release_borrowed(store);
     struct tally t = {.expect = first};
-    int rc = walk(store, tag, first, last, &t, false, err);
+    int rc = sum_up(store, tag, first, last, &t, err);
     if (rc < 0)
         return rc;
     if (fate == ROW_DURABLE) {
@@ -402,9 +433,9 @@ int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t las
         if (t.gap || t.crc != crc)
             return 0;
     }
-    if (t.rows == 0)
+    if (t.rows == 0 && t.gone == 0)
         return 1;
-    rc = walk(store, tag, first, last, &t, true, err);
+    rc = remember_range(store, tag, first, last, err);
     if (rc < 0)
         return rc;
     rc = store_begin(store, err);
@@ -507,7 +538,10 @@ static int adopt(struct store *store, uint64_t log_id, struct rn_err *err)
     if (!other)
         return RN_OK;
     rn_bind_int(store->stmt[SQL_ADOPT], 1, (int64_t)store->now.state.install);
-    return rn_stmt_run(store->stmt[SQL_ADOPT], err);
+    int rc = rn_stmt_run(store->stmt[SQL_ADOPT], err);
+    if (rc >= 0)
+        rc = store_gone_clear(store, err); // nothing of them is in this log
+    return rc < 0 ? rc : store_find_low(store, err);
 }
 
 int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err)

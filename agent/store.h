@@ -3,7 +3,8 @@
 //
 // Promises: what store_append or store_journal returned RN_OK for survives a power cut; the ledger
 // is committed in the same transaction as the rows that it is about; the file stays within
-// max_bytes (oldest rows go first, counted); a damaged file is renamed to buffer.db.damaged, its
+// max_bytes (oldest rows go first, counted, and moved in the ledger if they turn out to have
+// arrived); a damaged file is renamed to buffer.db.damaged, its
 // rows are salvaged one by one and the rest is counted as lost. It knows bytes, not metrics.
 //
 // One thread. One process per folder (lock file). With folder NULL the same in memory: for a disk
@@ -44,10 +45,12 @@ struct store_row {
 // What the buffer knows about itself; valid after every call.
 struct store_state {
     uint64_t install;
-    uint64_t low, next; // lowest pending seq (next if none), seq of the next row
+    uint64_t low;       // lowest seq that is pending, or gone and remembered; next if none
+    uint64_t next;      // seq of the next row
     uint64_t published; // every row up to here may have been sent
     uint64_t log_id;    // that answered last
     uint64_t rows;
+    uint64_t gone;          // evicted rows that may have arrived and are remembered
     uint64_t bytes_written; // bodies given to the disk since open, for the flash's wear
     struct rn_ledger ledger;
 };
@@ -89,9 +92,13 @@ RN_MUST_CHECK int store_journal(struct store *store, const struct store_row *row
 RN_MUST_CHECK int store_next(struct store *store, uint64_t first, uint64_t last,
                              struct store_row *row, struct rn_err *err);
 RN_MUST_CHECK int store_publish(struct store *store, uint64_t up_to, struct rn_err *err);
+// Row seq is about to be handed to the transport: from now on it may have arrived. For this
+// process's life; after a restart that holds for every published row.
+void store_sent(struct store *store, uint64_t seq);
 // Deletes the rows of install tag in first..last. ROW_DURABLE checks crc, the CRC-32C over the
 // rows' CRCs (4 bytes big-endian each, in order; rows settled shortly before are remembered): 1
-// settled, 0 the CRCs differ and nothing was changed. ROW_REFUSED does not check.
+// settled, 0 the CRCs differ and nothing was changed. ROW_REFUSED does not check. Evicted rows that
+// are remembered count as rows of the range; their samples move in the ledger.
 RN_MUST_CHECK int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                                uint32_t crc, enum row_state fate, struct rn_err *err);
 // Puts a new row with the same samples and another body in the place of row old, under the current

@@ -23,6 +23,8 @@ static const char tables[] =
     "CREATE TABLE IF NOT EXISTS journal(id INTEGER PRIMARY KEY CHECK(id=1), schema INTEGER, "
     "samples INTEGER, t_first INTEGER, t_last INTEGER, boot INTEGER, boot_ms INTEGER, "
     "trusted INTEGER, crc INTEGER, mark INTEGER, body BLOB);"
+    "CREATE TABLE IF NOT EXISTS gone(seq INTEGER PRIMARY KEY, install INTEGER, crc INTEGER, "
+    "samples INTEGER);"
     "CREATE TABLE IF NOT EXISTS schema(id INTEGER PRIMARY KEY, hash BLOB UNIQUE, object BLOB);"
     "CREATE TABLE IF NOT EXISTS boot(id INTEGER PRIMARY KEY, name TEXT UNIQUE);";
 
@@ -41,8 +43,19 @@ static const char *const statements[SQL_COUNT] = {
                  "mark, body FROM batch WHERE seq>=? AND seq<? ORDER BY seq LIMIT 1",
     [SQL_LOW] = "SELECT seq FROM batch ORDER BY seq LIMIT 1",
     [SQL_RANGE] =
-        "SELECT seq, install, crc, samples FROM batch WHERE seq>=? AND seq<=? ORDER BY seq",
+        "SELECT seq, install, crc, samples, 0 FROM batch WHERE seq>=?1 AND seq<=?2 UNION ALL "
+        "SELECT seq, install, crc, samples, 1 FROM gone WHERE seq>=?1 AND seq<=?2 ORDER BY seq",
     [SQL_DROP_RANGE] = "DELETE FROM batch WHERE seq>=? AND seq<=? AND (install & 4294967295)=?",
+    [SQL_GONE_ADD] = "INSERT OR IGNORE INTO gone VALUES(?,?,?,?)",
+    [SQL_GONE_SETTLE] = "UPDATE gone SET samples=0 WHERE seq>=? AND seq<=? AND "
+                        "(install & 4294967295)=?",
+    [SQL_GONE_COPY] = "INSERT OR IGNORE INTO gone SELECT seq, install, crc, 0 FROM batch WHERE "
+                      "seq>=? AND seq<=? AND (install & 4294967295)=?",
+    [SQL_GONE_LOW] = "SELECT min(seq) FROM gone WHERE samples>0",
+    [SQL_GONE_TRIM] = "DELETE FROM gone WHERE seq<?1 OR seq<=(SELECT seq FROM gone ORDER BY seq "
+                      "DESC LIMIT 1 OFFSET ?2)",
+    [SQL_GONE_COUNT] = "SELECT count(*) FROM gone WHERE samples>0",
+    [SQL_GONE_CLEAR] = "DELETE FROM gone",
     [SQL_DROP] = "DELETE FROM batch WHERE seq=?",
     [SQL_OLDEST] = "SELECT seq, length(body), t_last, samples, crc, install FROM batch "
                    "ORDER BY seq LIMIT ?",
@@ -212,6 +225,8 @@ static int load(struct store *store, struct store_report *report, struct rn_err 
         rc = check_machine(store, report, err);
     if (rc >= 0)
         rc = find_boot(store, err);
+    if (rc >= 0)
+        store_gone_init(store);
     if (rc >= 0)
         rc = store_find_low(store, err);
     return store_end(store, rc, err);

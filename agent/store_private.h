@@ -8,6 +8,8 @@
 enum {
     STORE_PAGE_BYTES = 1024,
     STORE_RECENT = 256, // CRCs of settled rows that are remembered
+    STORE_GONE = 256,   // evicted rows that are remembered, and how far below the lowest row
+    STORE_SENT = 64,    // ranges of rows that were handed to the transport
 };
 
 enum store_sql {
@@ -21,6 +23,13 @@ enum store_sql {
     SQL_LOW,
     SQL_RANGE,
     SQL_DROP_RANGE,
+    SQL_GONE_ADD,
+    SQL_GONE_SETTLE,
+    SQL_GONE_COPY,
+    SQL_GONE_LOW,
+    SQL_GONE_TRIM,
+    SQL_GONE_COUNT,
+    SQL_GONE_CLEAR,
     SQL_DROP,
     SQL_OLDEST,
     SQL_RELABEL,
@@ -31,17 +40,17 @@ enum store_sql {
     SQL_COUNT
 };
 
+struct store_recent {
+    uint64_t seq;
+    uint32_t tag, crc;
+};
+
 // What is kept in memory and must go back when a transaction fails.
 struct store_known {
     struct store_state state;
     uint64_t fingerprint;
     uint32_t schema_next;
     uint64_t journal_samples; // counted as produced already
-};
-
-struct store_recent {
-    uint64_t seq;
-    uint32_t tag, crc;
 };
 
 struct store {
@@ -55,6 +64,9 @@ struct store {
     const struct rn_ranges *received;
     struct store_recent recent[STORE_RECENT];
     uint32_t recent_next;
+    struct rn_range sent_storage[STORE_SENT];
+    struct rn_ranges sent; // rows that this process handed to the transport
+    uint64_t maybe_sent;   // every row up to here may have been, too
 };
 
 // store.c, for store_open.c:
@@ -62,8 +74,21 @@ RN_MUST_CHECK int store_begin(struct store *store, struct rn_err *err);
 // Commits if rc is not negative, else everything is as before. Returns rc or the commit's error.
 RN_MUST_CHECK int store_end(struct store *store, int rc, struct rn_err *err);
 RN_MUST_CHECK int store_find_low(struct store *store, struct rn_err *err);
+const struct store_recent *store_recall(const struct store *store, uint32_t tag, uint64_t seq);
 // Inside a transaction.
 RN_MUST_CHECK int store_new_install(struct store *store, uint32_t tag, uint64_t first,
                                     uint64_t last, struct rn_err *err);
+
+// store_gone.c; inside a transaction:
+void store_gone_init(struct store *store);
+// Row `row` leaves the buffer. If it may have arrived, it is remembered.
+RN_MUST_CHECK int store_gone_evicted(struct store *store, const struct store_row *row,
+                                     struct rn_err *err);
+// The range is being settled: call it before its rows are deleted.
+RN_MUST_CHECK int store_gone_settle(struct store *store, uint32_t tag, uint64_t first,
+                                    uint64_t last, struct rn_err *err);
+RN_MUST_CHECK int store_gone_clear(struct store *store, struct rn_err *err);
+// Lowers state.low to what is remembered, after what has become too old was forgotten.
+RN_MUST_CHECK int store_gone_low(struct store *store, struct rn_err *err);
 
 #endif

@@ -82,6 +82,7 @@ static void do_send(struct uplink_io *io, const struct uplink_action *a)
     rn_buf_clear(&io->out);
     rn_batch_put_head(&io->out, &head);
     rn_buf_append(&io->out, row.body.data, row.body.len);
+    store_sent(io->store, row.seq);
     if (!rn_buf_ok(&io->out) ||
         rn_mqtt_publish(io->mqtt, io->conf.topic_data, rn_buf_span(&io->out), 0, false, 0) < 0)
         push(io, &(struct uplink_event){.type = UPLINK_BLOCKED, .seq = a->seq});

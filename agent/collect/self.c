@@ -60,7 +60,9 @@ static const struct rn_field_desc fields[F_COUNT] = {
     [F_PRODUCED] = COUNTER("samples_produced", "", "Samples committed to the buffer."),
     [F_PENDING] = GAUGE("samples_pending", "", 1, "Samples in the buffer."),
     [F_DELIVERED] = COUNTER("samples_delivered", "", "Samples that the bridge made durable."),
-    [F_EVICTED] = COUNTER("samples_evicted", "", "Samples dropped for space or age."),
+    [F_EVICTED] =
+        GAUGE("samples_evicted", "", 1,
+              "Samples dropped for space or age; falls if some turn out to have arrived."),
     [F_THINNED] = COUNTER("samples_thinned", "", "Samples replaced by coarser ones."),
     [F_REFUSED] = COUNTER("samples_refused", "", "Samples that the bridge dead-lettered."),
     [F_LOST] = COUNTER("samples_lost", "", "Samples lost with a damaged buffer."),

@@ -186,20 +186,55 @@ def test_a_tick_is_not_taken_twice_by_a_quick_restart_or_a_reload(world):
     spine.assert_nothing_is_lost()
 
 
-def test_a_buffer_that_overflows_drops_the_oldest_and_counts_each_sample(world):
-    spine = Spine(world, influx=True)
-    agent = spine.run("small", {"step": "100ms", "batch.interval": "200ms", "buffer.max_bytes": "64k",
-                                "batch.encodings": "[0]"})
-    spine.wait_online()
-    spine.broker.kill()
-    wait_until(lambda: agent.ledgers()["small"]["evicted"] > 500, 60, lambda: f"eviction: {agent.ledgers()}")
-    spine.broker.start()
+SMALL = {"step": "100ms", "batch.interval": "200ms", "buffer.max_bytes": "64k"}
+
+
+def overflow(spine, agent):
+    evicted = agent.ledgers()["small"]["evicted"]
+    wait_until(lambda: agent.ledgers()["small"]["evicted"] > evicted + 500, 60,
+               lambda: f"eviction: {agent.ledgers()}")
+
+
+def assert_each_sample_is_in_its_column(spine, agent):
+    """Stored means delivered, not stored means evicted, to the sample."""
     spine.wait_live()
+    wait_until(lambda: sum(spine.behind().values()) <= 12, 60, lambda: f"cursors: {spine.behind()}")
     spine.settle()
     ledger, truth, found = agent.ledgers()["small"], spine.truth.values, influx_points(spine.influx, DB)
-    assert ledger["produced"] == ledger["delivered"] + ledger["evicted"] == len(truth)
     assert found.items() <= truth.items(), "something came from nowhere"
+    assert ledger["produced"] == ledger["delivered"] + ledger["evicted"] == len(truth)
+    assert (ledger["delivered"], ledger["evicted"]) == (len(found), len(truth) - len(found)), agent.proc.tail()
+    return truth, found
+
+
+def test_a_buffer_that_overflows_drops_the_oldest_and_counts_each_sample(world):
+    spine = Spine(world, influx=True)
+    agent = spine.run("small", SMALL)
+    spine.wait_online()
+    spine.broker.kill()
+    overflow(spine, agent)
+    spine.broker.start()
+    truth, found = assert_each_sample_is_in_its_column(spine, agent)
     missing = {key[3] for key in truth.keys() - found.keys()}
-    assert len(truth) - len(found) == ledger["evicted"]
     kept_since = min(time for time in {key[3] for key in found} if time > min(missing))
     assert max(missing) <= kept_since, "the oldest go first"
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["it goes on", "it is killed"])
+@pytest.mark.parametrize("silent", ["bridge", "influx", "influx, then broker"])
+def test_what_arrived_and_was_evicted_before_the_answer_counts_as_delivered(world, silent, killed):
+    spine = Spine(world, influx=True)
+    agent = spine.run("small", SMALL)
+    spine.wait_online()
+    parts = [getattr(spine, name) for name in silent.split(", then ")]
+    parts[0].pause()
+    if len(parts) > 1:
+        spine.let_pass(600)
+        parts[1].pause()
+    overflow(spine, agent)
+    if killed:
+        agent.kill()
+        agent.start()
+    for part in reversed(parts):
+        part.resume()
+    assert_each_sample_is_in_its_column(spine, agent)

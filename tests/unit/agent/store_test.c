@@ -261,6 +261,120 @@ static void the_buffer_stays_within_its_budget_and_counts_what_it_drops(void **s
     store_close(s);
 }
 
+static struct store *open_tiny(void)
+{
+    struct store_report report;
+    return reopen(7, 96 << 10, &report);
+}
+
+// Appends until something was evicted; returns the CRCs of the rows, by seq.
+static uint64_t overflow(struct store *s, uint32_t *crcs)
+{
+    uint64_t last = store_state(s)->next - 1;
+    uint64_t evicted = store_state(s)->ledger.evicted;
+    while (store_state(s)->ledger.evicted == evicted) {
+        last = add(s, (int)store_state(s)->next);
+        crcs[last] = crc_of(s, last);
+    }
+    return last;
+}
+
+static void what_arrived_and_was_evicted_before_the_answer_moves_in_the_ledger(void **state)
+{
+    (void)state;
+    static const enum row_state fates[] = {ROW_DURABLE, ROW_REFUSED};
+    for (int i = 0; i < 2; i++) {
+        uint32_t crcs[1000] = {0};
+        struct store *s = open_tiny();
+        crcs[1] = (add(s, 1), crc_of(s, 1));
+        assert_int_equal(store_publish(s, 1, NULL), RN_OK);
+        store_sent(s, 1);
+        overflow(s, crcs);
+        uint64_t evicted = store_state(s)->ledger.evicted;
+        assert_int_equal(store_next(s, 1, 2, &(struct store_row){0}, NULL), 0);
+        assert_int_equal(store_state(s)->gone, 1); // the others were never sent
+        assert_int_equal(store_state(s)->low, 1);  // so that the bridge keeps the name
+        assert_int_equal(store_settle(s, tag(s), 1, 1, 99, ROW_DURABLE, NULL), 0);
+        assert_int_equal(store_state(s)->ledger.evicted, evicted);
+        uint32_t crc = crc_over(&crcs[1], 1);
+        for (int twice = 0; twice < 2; twice++) {
+            assert_int_equal(store_settle(s, tag(s), 1, 1, crc, fates[i], NULL), 1);
+            assert_int_equal(store_state(s)->ledger.evicted, evicted - 10);
+            assert_int_equal(store_state(s)->ledger.delivered, i == 0 ? 10 : 0);
+            assert_int_equal(store_state(s)->ledger.refused, i == 1 ? 10 : 0);
+            assert_true(ledger_balanced(&store_state(s)->ledger));
+        }
+        assert_int_equal(store_state(s)->gone, 0);
+        assert_true(store_state(s)->low > 1);
+        store_close(s);
+        drop_folder(NULL);
+        make_folder(NULL);
+    }
+}
+
+static void what_is_gone_is_known_after_a_restart_beside_what_was_settled(void **state)
+{
+    (void)state;
+    uint32_t crcs[1000] = {0};
+    struct store *s = open_tiny();
+    for (uint64_t seq = 1; seq <= 6; seq++)
+        crcs[seq] = (add(s, (int)seq), crc_of(s, seq));
+    assert_int_equal(store_publish(s, 6, NULL), RN_OK);
+    for (uint64_t seq = 1; seq <= 6; seq++)
+        store_sent(s, seq);
+    assert_int_equal(store_settle(s, tag(s), 1, 3, crc_over(crcs + 1, 3), ROW_DURABLE, NULL), 1);
+    while (store_state(s)->gone < 2)
+        overflow(s, crcs);
+    // Row 6 is settled while 4 and 5 are remembered; then nobody remembers but the disk.
+    assert_int_equal(store_settle(s, tag(s), 6, 6, crc_over(crcs + 6, 1), ROW_DURABLE, NULL), 1);
+    assert_int_equal(store_state(s)->low, 4);
+    struct rn_ledger before = store_state(s)->ledger;
+    store_close(s);
+    s = open_tiny();
+    assert_int_equal(store_state(s)->gone, 2);
+    assert_int_equal(store_state(s)->low, 4);
+    // What the bridge says after a birth: everything of which it was not told that it is settled.
+    assert_int_equal(store_settle(s, tag(s), 1, 6, crc_over(crcs + 1, 6), ROW_DURABLE, NULL), 1);
+    assert_int_equal(store_state(s)->ledger.delivered, before.delivered + 20);
+    assert_int_equal(store_state(s)->ledger.evicted, before.evicted - 20);
+    assert_int_equal(store_state(s)->gone, 0);
+    assert_true(ledger_balanced(&store_state(s)->ledger));
+    store_close(s);
+}
+
+static void what_is_gone_is_forgotten_after_a_while_and_under_another_log(void **state)
+{
+    (void)state;
+    uint32_t crcs[2000] = {0};
+    struct store *s = open_tiny();
+    assert_int_equal(store_adopt(s, 5, NULL), RN_OK);
+    for (int i = 0; i < 1500; i++) {
+        add(s, i);
+        assert_int_equal(store_publish(s, store_state(s)->next - 1, NULL), RN_OK);
+        store_sent(s, store_state(s)->next - 1);
+    }
+    const struct store_state *st = store_state(s);
+    assert_int_equal(st->gone, 256);
+    assert_true(st->low >= st->next - st->rows - 256);
+    assert_true(st->rows > 20);
+    uint64_t evicted = st->ledger.evicted;
+    assert_int_equal(store_adopt(s, 6, NULL), RN_OK);
+    assert_int_equal(st->gone, 0);
+    assert_int_equal(st->low, st->next - st->rows);
+    assert_int_equal(st->ledger.evicted, evicted);
+    // A single one, that never arrived, does not hold `low` back for ever.
+    overflow(s, crcs);
+    uint64_t low = st->low;
+    assert_true(st->gone > 0);
+    for (int i = 0; i < 300; i++) {
+        uint64_t seq = st->next - st->rows;
+        assert_int_equal(store_settle(s, tag(s), seq, seq, 0, ROW_REFUSED, NULL), 1);
+        add(s, i);
+    }
+    assert_true(st->low > low);
+    store_close(s);
+}
+
 static void rows_older_than_the_limit_go(void **state)
 {
     (void)state;
@@ -433,6 +547,9 @@ int main(void)
         IN_FOLDER(a_replaced_row_has_a_new_name_and_the_same_samples),
         IN_FOLDER(a_row_that_is_gone_is_not_replaced),
         IN_FOLDER(the_buffer_stays_within_its_budget_and_counts_what_it_drops),
+        IN_FOLDER(what_arrived_and_was_evicted_before_the_answer_moves_in_the_ledger),
+        IN_FOLDER(what_is_gone_is_known_after_a_restart_beside_what_was_settled),
+        IN_FOLDER(what_is_gone_is_forgotten_after_a_while_and_under_another_log),
         IN_FOLDER(rows_older_than_the_limit_go),
         IN_FOLDER(the_journal_becomes_a_batch_after_a_crash),
         IN_FOLDER(a_cut_takes_the_place_of_the_journal),
