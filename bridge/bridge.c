@@ -462,7 +462,12 @@ static int open_log(struct bridge *bridge, struct rn_err *err)
                "kept_as=%s advice=\"agents send again what was not durable\"",
                RN_Q(log_quarantined(bridge->log)));
     log_on_seal(bridge->log, &(struct log_saver){bridge, save_device});
-    return schemas_open(&bridge->schemas, s->data, err);
+    rc = schemas_open(&bridge->schemas, s->data, err);
+    if (rc == RN_OK && schemas_quarantined(bridge->schemas)[0])
+        rn_log(RN_LOG_ERROR, "schemas_damaged",
+               "kept_as=%s advice=\"devices are asked for their schemas again\"",
+               RN_Q(schemas_quarantined(bridge->schemas)));
+    return rc;
 }
 
 static int open_fleet(struct bridge *bridge, struct rn_err *err)

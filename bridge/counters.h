@@ -23,7 +23,8 @@
     X(schemas_stored, "schemas_stored", "objects stored that nobody had brought before") \
     X(schema_bytes, "schema_bytes", "payload bytes of those objects") \
     X(key_messages, "key_messages", "key messages taken") \
-    X(needs, "needs", "times a device was asked for a schema or a binding") \
+    X(bindings_replaced, "bindings_replaced", "bindings that made room for newer ones") \
+    X(needs, "needs", "times a device was asked for an object or a binding") \
     X(births, "births", "births taken, live or retained") \
     X(wills, "wills", "last wills taken") \
     X(stops, "stops", "graceful stops taken") \

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FLEET_BINDINGS 4 // looked-up bindings kept an install
+#define FLEET_BINDINGS 6 // looked-up bindings kept an install
 
 // One buffer of one device, as far as the device's memory reaches.
 struct fleet_install {
@@ -22,11 +22,12 @@ struct fleet_install {
     uint64_t max_epoch;
     uint64_t fingerprint;
     int64_t said_ms;        // when something durable was last said
-    int64_t waits_for;      // object that batches were dropped for, 0: none
+    int64_t waits_for;      // schema that batches were dropped for, 0: none
     uint32_t waits_id;      // under which they name it
     uint64_t greeted_epoch; // the last birth that was answered
     bool talks;             // it sent a batch since: it has heard the hello
     struct {
+        enum rn_object kind;
         uint32_t id;
         struct schemas_info info; // row 0: free
     } binding[FLEET_BINDINGS];

@@ -1,6 +1,8 @@
 // See intake.h.
 #include "bridge/intake.h"
 
+#include "bridge/envelope.h"
+#include "bridge/refs.h"
 #include <runnel/crc.h>
 #include <runnel/log.h>
 #include <stdio.h>
@@ -8,11 +10,9 @@
 #include <string.h>
 
 #define COMPLAINT_MS 60000
-#define ASKED        64         // hashes that somebody was asked for lately
-#define ASK_AGAIN_MS 5000       // then another device may be asked
-#define SAY_AGAIN_MS 2000       // what a device seems not to have heard is said again after this
-#define ENCODING_MAX RN_ENC_MAX // encodings that this program reads, without base and hints
-#define CELLS_MAX    RN_BATCH_MAX_CELLS
+#define ASKED        64   // schemas that somebody was asked for lately
+#define ASK_AGAIN_MS 5000 // then another device may be asked
+#define SAY_AGAIN_MS 2000 // what a device seems not to have heard is said again after this
 
 // Why something was not taken: one bit of fleet_device.complained, one counter, one event.
 enum refusal {
@@ -44,6 +44,13 @@ static const struct {
     [BAD_INSTALLS] = {"installs", offsetof(struct counters, refused_installs)},
     [BAD_RETAINED] = {"retained", offsetof(struct counters, refused_retained)},
     [BAD_CONFLICT] = {"conflict", offsetof(struct counters, conflicts)},
+};
+
+// Batches that can never be stored: what is told to the device, and how that is counted here.
+static const enum refusal refusal_of[] = {
+    [RN_REFUSED_MALFORMED] = BAD_FORM,    [RN_REFUSED_SCHEMA] = BAD_SCHEMA,
+    [RN_REFUSED_ENCODING] = BAD_ENCODING, [RN_REFUSED_TOO_LARGE] = BAD_SIZE,
+    [RN_REFUSED_TIME] = BAD_TIME,
 };
 
 struct member { // of the group that is not committed yet
@@ -159,9 +166,9 @@ static void dead_letter(const struct arrival *a, uint64_t install, uint64_t seq,
                 "device=%s err=%s", a->name, RN_Q(err.text));
 }
 
-// ---- asking for schemas ------------------------------------------------------------------------
+// ---- asking for objects ------------------------------------------------------------------------
 
-// For one object one device is asked at a time; another may be after a while.
+// For one schema one device is asked at a time; another may be after a while.
 static bool may_ask(struct intake *intake, int64_t object, const struct fleet_device *dev,
                     int64_t now_ms)
 {
@@ -185,65 +192,51 @@ static void need(const struct arrival *a, struct fleet_install *in, enum rn_obje
     answers_schedule(a->intake->parts.answers, a->dev, true, a->now.mono_ms);
 }
 
-// ---- batches -----------------------------------------------------------------------------------
-
-// The binding, from the install's small cache or schemas.db.
-static int find_schema(const struct arrival *a, struct fleet_install *in, uint32_t id,
-                       struct schemas_info *out, struct rn_err *err)
+// The content of an object that many devices may have (a schema: then one of them is asked) or this
+// one only.
+static void need_content(const struct arrival *a, struct fleet_install *in, enum rn_object kind,
+                         uint32_t id, int64_t object)
 {
-    for (int i = 0; i < FLEET_BINDINGS; i++)
-        if (in->binding[i].info.row && in->binding[i].id == id) {
-            *out = in->binding[i].info;
-            return RN_OK;
+    if (kind != RN_OBJECT_SCHEMA || may_ask(a->intake, object, a->dev, a->now.mono_ms))
+        need(a, in, kind, id, true);
+}
+
+// Asks for what a batch was dropped for. True if anything was lacking.
+static bool need_lacking(const struct arrival *a, struct fleet_install *in, const struct refs *refs)
+{
+    bool lacking = false;
+    for (int i = 0; i < NREFS; i++) {
+        const struct ref *ref = &refs->ref[i];
+        if (!ref_lacking(ref))
+            continue;
+        lacking = true;
+        if (!ref->info.row) {
+            need(a, in, ref->kind, ref->id, false);
+            continue;
         }
-    int rc =
-        schemas_lookup(a->intake->parts.schemas, a->name, in->id, RN_OBJECT_SCHEMA, id, out, err);
-    if (rc == RN_OK && out->complete) {
-        uint32_t at = in->next_binding++ % FLEET_BINDINGS;
-        in->binding[at].id = id;
-        in->binding[at].info = *out;
+        if (ref->kind == RN_OBJECT_SCHEMA) {
+            in->waits_for = ref->info.row;
+            in->waits_id = ref->id;
+        }
+        need_content(a, in, ref->kind, ref->id, ref->info.row);
     }
-    return rc;
+    return lacking;
 }
 
-static bool to_ms(int64_t time, uint64_t unit_ns, int64_t *ms)
-{
-    if (unit_ns >= 1000000)
-        return !__builtin_mul_overflow(time, (int64_t)(unit_ns / 1000000), ms);
-    *ms = time / (int64_t)(1000000 / unit_ns);
-    return true;
-}
-
-// Wholly outside the window? Batches without a step carry their times inside: only their first is
-// known here.
-static bool outside(const struct intake *intake, const struct rn_batch_info *info,
-                    const struct schemas_info *schema, int64_t utc_ms)
-{
-    int64_t first, last, span;
-    if (!schema->unit_ns || !to_ms(info->t0, schema->unit_ns, &first))
-        return true;
-    if (first > utc_ms + intake->conf.future_ms)
-        return true;
-    if (!schema->step)
-        return false;
-    if (__builtin_mul_overflow((int64_t)(info->n - 1), (int64_t)schema->step, &span) ||
-        __builtin_add_overflow(info->t0, span, &last) || !to_ms(last, schema->unit_ns, &last))
-        return true;
-    return last < utc_ms - intake->conf.past_ms;
-}
+// ---- batches -----------------------------------------------------------------------------------
 
 // A batch whose name is known but that can never be stored: it is counted as answered so that the
 // device goes on, and its bytes are kept.
 static void refuse_batch(const struct arrival *a, struct fleet_install *in,
-                         const struct rn_batch_head *head, uint32_t crc, enum refusal why,
-                         enum rn_refusal reason, const char *words)
+                         const struct rn_batch_head *head, uint32_t crc, enum rn_refusal reason,
+                         const char *words)
 {
     struct fleet *fleet = a->intake->parts.fleet;
     enum dedupe_verdict verdict =
         dedupe_offer(&fleet->dedupe, &a->dev->dedupe, in->batches, head->seq, head->low, crc);
     struct dedupe_item *item = dedupe_item(in->batches, head->seq);
     if (verdict == DEDUPE_NEW) {
-        refuse(a, why, words);
+        refuse(a, refusal_of[reason], words);
         dead_letter(a, in->id, head->seq, words);
         dedupe_settle(in->batches, head->seq, DEDUPE_REFUSED, (uint8_t)reason);
     } else if (item && item->state != DEDUPE_OPEN) {
@@ -299,9 +292,24 @@ static void conflict(const struct arrival *a, struct fleet_install *in, uint64_t
     answers_schedule(a->intake->parts.answers, a->dev, true, a->now.mono_ms);
 }
 
+// A batch that was offered as new and cannot be stored now.
+static void take_back(const struct arrival *a, struct fleet_install *in, uint64_t seq)
+{
+    dedupe_drop(&a->intake->parts.fleet->dedupe, &a->dev->dedupe, in->batches, seq);
+}
+
+static int place_and_append(const struct arrival *a, struct refs *refs, struct log_row *row,
+                            struct rn_err *err)
+{
+    const struct intake_parts *parts = &a->intake->parts;
+    uint64_t position;
+    int rc = refs_place(refs, parts->schemas, parts->log, row, err);
+    return rc == RN_OK ? log_append(parts->log, row, &position, err) : rc;
+}
+
 static void append(const struct arrival *a, struct fleet_install *in,
                    const struct rn_batch_head *head, struct rn_span body, uint32_t crc,
-                   int64_t schema)
+                   struct refs *refs)
 {
     struct intake *intake = a->intake;
     struct log_row row = {.dev = a->name,
@@ -309,13 +317,18 @@ static void append(const struct arrival *a, struct fleet_install *in,
                           .seq = head->seq,
                           .type = a->type,
                           .received_ms = a->now.utc_ms,
-                          .schema = schema,
                           .crc = crc,
                           .body = body};
     struct rn_err err;
-    uint64_t position;
-    if (log_append(intake->parts.log, &row, &position, &err) < 0) {
-        dedupe_drop(&intake->parts.fleet->dedupe, &a->dev->dedupe, in->batches, head->seq);
+    int rc = place_and_append(a, refs, &row, &err);
+    if (rc)
+        take_back(a, in, head->seq);
+    if (rc == RN_ENOENT) { // damaged in schemas.db
+        refs_forget(in);
+        need_lacking(a, in, refs);
+        return;
+    }
+    if (rc) {
         rn_complain(
             &intake->full, a->now.mono_ms, COMPLAINT_MS, RN_LOG_ERROR, "log_refuses",
             "err=%s advice=\"free space or raise log.cursor_bytes; devices keep their data\"",
@@ -335,14 +348,14 @@ static void append(const struct arrival *a, struct fleet_install *in,
 }
 
 static void store(const struct arrival *a, struct fleet_install *in,
-                  const struct rn_batch_head *head, struct rn_span body, int64_t schema)
+                  const struct rn_batch_head *head, struct rn_span body, uint32_t crc,
+                  struct refs *refs)
 {
     struct dedupe *dedupe = &a->intake->parts.fleet->dedupe;
-    uint32_t crc = rn_crc32c(0, body.data, body.len);
     in->batches->heard_ms = a->now.utc_ms;
     switch (dedupe_offer(dedupe, &a->dev->dedupe, in->batches, head->seq, head->low, crc)) {
     case DEDUPE_NEW:
-        append(a, in, head, body, crc, schema);
+        append(a, in, head, body, crc, refs);
         break;
     case DEDUPE_SAME:
         again(a, in, head->seq);
@@ -362,17 +375,41 @@ static void broken_batch(const struct arrival *a, const struct rn_batch_head *he
                          const char *words)
 {
     struct fleet_install *in = head->seq ? fleet_install_by_tag(a->dev, head->tag) : NULL;
-    enum refusal why = rc == RN_EUNSUPPORTED ? BAD_ENCODING : rc == RN_ELIMIT ? BAD_SIZE : BAD_FORM;
     enum rn_refusal reason = rc == RN_EUNSUPPORTED ? RN_REFUSED_ENCODING
                              : rc == RN_ELIMIT     ? RN_REFUSED_TOO_LARGE
                                                    : RN_REFUSED_MALFORMED;
     if (!in || head->seq > RN_ID_MAX || head->low > head->seq) {
-        refuse(a, why, words);
+        refuse(a, refusal_of[reason], words);
         dead_letter(a, 0, 0, words);
         return;
     }
     uint32_t crc = rn_crc32c(0, a->payload.data, a->payload.len);
-    refuse_batch(a, in, head, crc, why, reason, words);
+    refuse_batch(a, in, head, crc, reason, words);
+}
+
+// What it refers to is looked up, then its envelope is judged.
+static void judge(struct arrival *a, struct fleet_install *in, const struct rn_batch_head *head,
+                  const struct rn_batch_info *info, struct rn_span body)
+{
+    const struct intake_conf *conf = &a->intake->conf;
+    const struct envelope_window window = {a->now.utc_ms - conf->past_ms,
+                                           a->now.utc_ms + conf->future_ms};
+    struct refs refs;
+    struct rn_err err;
+    const char *words;
+    if (refs_find(&refs, a->intake->parts.schemas, a->name, in, info, &err) < 0) {
+        rn_complain(&a->intake->schemas, a->now.mono_ms, COMPLAINT_MS, RN_LOG_ERROR,
+                    "schemas_unreadable", "err=%s", RN_Q(err.text));
+        return;
+    }
+    if (need_lacking(a, in, &refs))
+        return;
+    uint32_t crc = rn_crc32c(0, body.data, body.len);
+    enum rn_refusal reason = envelope_check(info, &refs, &window, &words);
+    if (reason)
+        refuse_batch(a, in, head, crc, reason, words);
+    else
+        store(a, in, head, body, crc, &refs);
 }
 
 static void take_batch(struct arrival *a)
@@ -381,7 +418,6 @@ static void take_batch(struct arrival *a)
     struct rn_batch_info info;
     struct rn_span body;
     struct rn_err err = {0};
-    struct schemas_info schema;
     int rc = rn_batch_open(a->payload, &head, &info, &body, &err);
     if (rc) {
         broken_batch(a, &head, rc, err.text);
@@ -395,35 +431,7 @@ static void take_batch(struct arrival *a)
     live_data(&a->intake->parts.fleet->live, &a->dev->live, in->id, a->now.mono_ms);
     a->dev->heard_ms = a->now.utc_ms;
     in->talks = true;
-    rc = find_schema(a, in, info.schema_id, &schema, &err);
-    if (rc == RN_ENOENT) {
-        need(a, in, RN_OBJECT_SCHEMA, info.schema_id, false);
-        return;
-    }
-    if (rc < 0) {
-        rn_complain(&a->intake->schemas, a->now.mono_ms, COMPLAINT_MS, RN_LOG_ERROR,
-                    "schemas_unreadable", "err=%s", RN_Q(err.text));
-        return;
-    }
-    if (!schema.complete) {
-        in->waits_for = schema.row;
-        in->waits_id = info.schema_id;
-        if (may_ask(a->intake, schema.row, a->dev, a->now.mono_ms))
-            need(a, in, RN_OBJECT_SCHEMA, info.schema_id, true);
-        return;
-    }
-    uint32_t crc = rn_crc32c(0, body.data, body.len);
-    if (info.enc > ENCODING_MAX || info.has_base || info.has_hints) // not kept here yet
-        refuse_batch(a, in, &head, crc, BAD_ENCODING, RN_REFUSED_ENCODING,
-                     "the encoding of its columns is not known");
-    else if (info.n < 1 || (uint64_t)info.n * schema.ncolumns > CELLS_MAX)
-        refuse_batch(a, in, &head, crc, BAD_SCHEMA, RN_REFUSED_SCHEMA,
-                     "ticks x columns is out of bounds");
-    else if (outside(a->intake, &info, &schema, a->now.utc_ms))
-        refuse_batch(a, in, &head, crc, BAD_TIME, RN_REFUSED_TIME,
-                     "all of it lies outside the time window");
-    else
-        store(a, in, &head, body, schema.row);
+    judge(a, in, &head, &info, body);
 }
 
 static void take_data(struct arrival *a)
@@ -489,14 +497,7 @@ void intake_commit(struct intake *intake, struct intake_time now)
 
 // ---- keys and reports --------------------------------------------------------------------------
 
-static void forget_bindings(struct fleet_install *in, uint32_t id)
-{
-    for (int i = 0; i < FLEET_BINDINGS; i++)
-        if (in->binding[i].id == id)
-            in->binding[i].info.row = 0;
-}
-
-// An object has come: devices whose batches were dropped for want of it are asked for the binding,
+// A schema has come: devices whose batches were dropped for want of it are asked for the binding,
 // which makes them send again without waiting for their timeout.
 static void wake_waiters(const struct arrival *a, int64_t object)
 {
@@ -519,8 +520,7 @@ static void take_key(struct arrival *a)
 {
     struct rn_key_msg msg;
     struct rn_err err = {0};
-    struct schemas_info info;
-    uint64_t bytes;
+    struct schemas_taken taken;
     if (a->retained) {
         refuse(a, BAD_RETAINED, "key messages are not to be retained");
         return;
@@ -538,7 +538,7 @@ static void take_key(struct arrival *a)
         refuse(a, BAD_INSTALL, "no birth announced the install of this key");
         return;
     }
-    int rc = schemas_take(a->intake->parts.schemas, a->name, &msg, &info, &bytes, &err);
+    int rc = schemas_take(a->intake->parts.schemas, a->name, &msg, &taken, &err);
     if (rc == RN_EFORMAT || rc == RN_ECONFLICT || rc == RN_ELIMIT || rc == RN_EUNSUPPORTED) {
         refuse(a, BAD_KEY, err.text);
         return;
@@ -550,14 +550,15 @@ static void take_key(struct arrival *a)
     }
     rn_recovered(&a->intake->schemas, "schemas_accept_again");
     counters(a)->key_messages++;
-    counters(a)->schemas_stored += bytes > 0;
-    counters(a)->schema_bytes += bytes;
+    counters(a)->schemas_stored += taken.bytes > 0;
+    counters(a)->schema_bytes += taken.bytes;
+    counters(a)->bindings_replaced += taken.replaced;
     a->dev->schema_bytes += a->payload.len;
-    forget_bindings(in, msg.id);
-    if (bytes)
-        wake_waiters(a, info.row);
-    if (!info.complete && may_ask(a->intake, info.row, a->dev, a->now.mono_ms))
-        need(a, in, msg.kind, msg.id, true);
+    refs_forget(in);
+    if (taken.bytes && msg.kind == RN_OBJECT_SCHEMA)
+        wake_waiters(a, taken.info.row);
+    if (!taken.info.complete)
+        need_content(a, in, msg.kind, msg.id, taken.info.row);
 }
 
 static void take_report(struct arrival *a)

@@ -214,11 +214,32 @@ void log_on_seal(struct log *log, const struct log_saver *saver)
 
 // ---- appending ---------------------------------------------------------------------------------
 
-int log_append(struct log *log, const struct log_row *row, uint64_t *position, struct rn_err *err)
+static int check_room(const struct log *log, struct rn_err *err)
 {
     if (log->full)
         return rn_fail(err, RN_ENOSPC, "the log has used up the space kept for cursors");
-    int rc = segment_append(log->open, log->next, row, err);
+    return RN_OK;
+}
+
+int log_find_object(struct log *log, const uint8_t hash[RN_HASH_BYTES], int64_t *number,
+                    struct rn_err *err)
+{
+    return segment_find_object(log->open, hash, number, err);
+}
+
+int log_put_object(struct log *log, const uint8_t hash[RN_HASH_BYTES], struct rn_span body,
+                   int64_t *number, struct rn_err *err)
+{
+    int rc = check_room(log, err);
+    return rc == RN_OK ? segment_put_object(log->open, hash, body, number, err) : rc;
+}
+
+int log_append(struct log *log, const struct log_row *row, uint64_t *position, struct rn_err *err)
+{
+    int rc = check_room(log, err);
+    if (rc)
+        return rc;
+    rc = segment_append(log->open, log->next, row, err);
     if (rc == RN_OK)
         *position = log->next++;
     return rc;

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 struct log_conf {
-    const char *folder;    // holds log/, schemas.db
+    const char *folder;    // holds log/
     int64_t segment_bytes; // default 256 MB
     int64_t cursor_bytes;  // space that is kept for cursors that have not read it yet
     int64_t history_bytes; // best-effort history for queries; the oldest sealed segments go first
@@ -27,8 +27,8 @@ struct log_row {
     uint64_t install, seq;
     char type; // 'm', 'l', 'e', 'i'
     int64_t received_ms;
-    int64_t schema; // row of schemas.db
-    uint32_t crc;   // CRC-32C of body
+    int64_t schema, hints, base; // numbers from log_put_object; 0: none
+    uint32_t crc;                // CRC-32C of body
     struct rn_span body;
 };
 
@@ -38,6 +38,12 @@ void log_close(struct log *log);
 uint64_t log_id(const struct log *log);   // 63 random bits made with the folder
 uint64_t log_head(const struct log *log); // highest committed position; 0: empty
 uint64_t log_tail(const struct log *log); // lowest position still there
+// Rows name what they are decoded with by a number, which holds until the next commit or rollback.
+// find: RN_ENOENT if the object has to be put first. Objects are committed with the rows.
+RN_MUST_CHECK int log_find_object(struct log *log, const uint8_t hash[RN_HASH_BYTES],
+                                  int64_t *number, struct rn_err *err);
+RN_MUST_CHECK int log_put_object(struct log *log, const uint8_t hash[RN_HASH_BYTES],
+                                 struct rn_span body, int64_t *number, struct rn_err *err);
 // append any number, then commit: one transaction. Positions are given out by append.
 RN_MUST_CHECK int log_append(struct log *log, const struct log_row *row, uint64_t *position,
                              struct rn_err *err);
@@ -89,7 +95,8 @@ RN_MUST_CHECK int log_heads(struct log *log, uint64_t after, uint64_t upto, uint
 // inside the reader: free runs before the reader).
 struct log_run {
     struct rn_run run;
-    const char *error; // not NULL: the columns do not decode; run.grid is NULL then
+    const char *error; // not NULL: it does not decode, run.grid is NULL; run.schema too, if the
+                       // schema, hints or base cannot be read or do not fit each other
     uint32_t crc;
 };
 

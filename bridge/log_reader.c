@@ -1,11 +1,10 @@
 // See log.h. The readers' side: whole chunks are copied out of a segment first, then decoded, so
-// that no read transaction outlives the copying. Parsed schemas are shared by the runs and counted;
-// those that no run uses are kept within a byte budget, the least recently used going first.
+// that no read transaction outlives the copying. What rows are decoded with lies in their segment;
+// parsed schemas are shared by the runs (log_objects.h).
 #include "bridge/log.h"
 
+#include "bridge/log_objects.h"
 #include "bridge/segment.h"
-#include <runnel/db.h>
-#include <runnel/file.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,34 +14,20 @@
 #define EARLY_MS (3600LL * 1000)
 #define LATE_MS  (7LL * 24 * 3600 * 1000)
 
-struct cached {
-    struct cached *next;
-    int64_t row;
-    struct rn_schema schema;
-    uint32_t users;
-    uint64_t used; // when last: the reader's count of look-ups
-    size_t bytes;
-    const char *error; // it does not parse: the words for every batch of it
-    uint8_t storage[] __attribute__((aligned(16))); // the encoded bytes, then the parsed form
-};
-
 struct log_reader {
     char folder[SEGMENT_PATH_MAX];
     struct segment *segment; // the one read last
-    struct rn_db *schemas;
-    struct rn_stmt *find;
-    struct cached *cached;
-    size_t cached_bytes, max_bytes;
-    uint64_t lookups;
+    struct log_objects objects;
+    struct rn_hints hints; // of the batch that is being decoded
+    struct rn_base base;
     uint64_t work[RN_DECODE_WORK / sizeof(uint64_t)]; // for encodings 1 and 2
 };
 
 // What a row becomes: first a copy of its columns and body, then the decoded run.
 struct owned_run {
     struct log_run out;
-    struct log_reader *reader;
-    struct cached *schema;
-    int64_t schema_row;
+    struct log_object *schema;
+    int64_t schema_number, hints_number, base_number;
     struct rn_grid grid;
     void *grid_storage;
     char dev[RN_DEV_MAX + 1];
@@ -57,18 +42,9 @@ int log_reader_open(struct log_reader **out, const char *folder, int64_t schema_
     if (!reader)
         return rn_fail(err, RN_ENOMEM, "out of memory");
     snprintf(reader->folder, sizeof reader->folder, "%s", folder);
-    reader->max_bytes = schema_cache_bytes > 0 ? (size_t)schema_cache_bytes : 0;
+    log_objects_init(&reader->objects, schema_cache_bytes > 0 ? (size_t)schema_cache_bytes : 0);
     *out = reader;
     return RN_OK;
-}
-
-static void cached_free_all(struct log_reader *reader)
-{
-    while (reader->cached) {
-        struct cached *next = reader->cached->next;
-        free(reader->cached);
-        reader->cached = next;
-    }
 }
 
 void log_reader_close(struct log_reader *reader)
@@ -76,103 +52,8 @@ void log_reader_close(struct log_reader *reader)
     if (!reader)
         return;
     segment_close(reader->segment);
-    rn_stmt_free(reader->find);
-    rn_db_close(reader->schemas);
-    cached_free_all(reader);
+    log_objects_release(&reader->objects);
     free(reader);
-}
-
-// ---- schemas -----------------------------------------------------------------------------------
-
-static int open_schemas(struct log_reader *reader, struct rn_err *err)
-{
-    char path[SEGMENT_PATH_MAX];
-    if (reader->find)
-        return RN_OK;
-    int rc = rn_path_join(path, sizeof path, reader->folder, "schemas.db", err);
-    if (rc)
-        return rc;
-    if (!reader->schemas) {
-        struct rn_db_conf conf = {.path = path, .read_only = true};
-        rc = rn_db_open(&reader->schemas, &conf, err);
-        if (rc)
-            return rc;
-    }
-    return rn_db_prepare(&reader->find, reader->schemas,
-                         "SELECT body, hash FROM object WHERE row = ?1 AND body IS NOT NULL", err);
-}
-
-static void evict(struct log_reader *reader)
-{
-    while (reader->cached_bytes > reader->max_bytes) {
-        struct cached **oldest = NULL;
-        for (struct cached **at = &reader->cached; *at; at = &(*at)->next)
-            if (!(*at)->users && (!oldest || (*at)->used < (*oldest)->used))
-                oldest = at;
-        if (!oldest)
-            return;
-        struct cached *gone = *oldest;
-        *oldest = gone->next;
-        reader->cached_bytes -= gone->bytes;
-        free(gone);
-    }
-}
-
-static struct cached *parse(int64_t row, struct rn_span body, struct rn_span hash)
-{
-    if (body.len > RN_SCHEMA_MAX_BYTES)
-        return NULL;
-    size_t kept = (body.len + 15) & ~(size_t)15;
-    size_t parsed = RN_SCHEMA_STORAGE / RN_SCHEMA_MAX_BYTES * body.len + 1024;
-    size_t bytes = sizeof(struct cached) + kept + parsed;
-    struct cached *made = calloc(1, bytes);
-    if (!made)
-        return NULL;
-    made->row = row;
-    made->bytes = bytes;
-    memcpy(made->storage, body.data, body.len);
-    struct rn_span input = {made->storage, body.len};
-    if (rn_schema_decode(input, &made->schema, made->storage + kept, parsed, NULL) != RN_OK)
-        made->error = "its schema cannot be read";
-    if (hash.len == RN_HASH_BYTES)
-        memcpy(made->schema.hash, hash.data, RN_HASH_BYTES);
-    return made;
-}
-
-// NULL: there is no such schema (*rc RN_OK), or it could not be read (*rc says why).
-static struct cached *schema_get(struct log_reader *reader, int64_t row, int *rc,
-                                 struct rn_err *err)
-{
-    *rc = RN_OK;
-    for (struct cached *at = reader->cached; at; at = at->next)
-        if (at->row == row) {
-            at->used = ++reader->lookups;
-            return at;
-        }
-    *rc = open_schemas(reader, err);
-    if (*rc)
-        return NULL;
-    struct cached *made = NULL;
-    rn_bind_int(reader->find, 1, row);
-    int step = rn_stmt_step(reader->find, err);
-    if (step == 1) {
-        made = parse(row, rn_column_blob(reader->find, 0), rn_column_blob(reader->find, 1));
-        if (!made)
-            *rc = rn_fail(err, RN_ENOMEM, "out of memory");
-    } else if (step < 0) {
-        *rc = step;
-    }
-    rn_stmt_reset(reader->find);
-    if (made) {
-        made->used = ++reader->lookups;
-        made->users = 1; // not to be evicted by its own arrival
-        made->next = reader->cached;
-        reader->cached = made;
-        reader->cached_bytes += made->bytes;
-        evict(reader);
-        made->users = 0;
-    }
-    return made;
 }
 
 // ---- runs --------------------------------------------------------------------------------------
@@ -194,8 +75,7 @@ static void free_runs(struct log_run **runs, uint32_t n)
         log_run_free(runs[i]);
 }
 
-static struct owned_run *copy_row(struct log_reader *reader, uint64_t position,
-                                  const struct log_row *row)
+static struct owned_run *copy_row(uint64_t position, const struct log_row *row)
 {
     struct owned_run *own = calloc(1, sizeof *own + row->body.len);
     if (!own)
@@ -203,8 +83,9 @@ static struct owned_run *copy_row(struct log_reader *reader, uint64_t position,
     snprintf(own->dev, sizeof own->dev, "%s", row->dev);
     if (row->body.len)
         memcpy(own->body, row->body.data, row->body.len);
-    own->reader = reader;
-    own->schema_row = row->schema;
+    own->schema_number = row->schema;
+    own->hints_number = row->hints;
+    own->base_number = row->base;
     own->out.crc = row->crc;
     own->out.run = (struct rn_run){.dev = own->dev,
                                    .install = row->install,
@@ -222,12 +103,74 @@ static void undecodable(struct owned_run *own, const char *words)
     own->out.error = own->error;
 }
 
-static int decode_columns(struct owned_run *own, struct rn_err *err)
+// A schema that the batch does not fit is not shown: the values would get wrong names.
+static void unusable(struct owned_run *own, const char *words)
 {
-    static const struct rn_coding without; // base and hints: such a batch is not in the log
+    undecodable(own, words);
+    own->out.run.schema = NULL;
+}
+
+static int get_schema(struct log_reader *reader, struct segment *segment, struct owned_run *own,
+                      struct rn_err *err)
+{
+    struct log_object *schema;
+    int rc = log_objects_get(&reader->objects, segment, own->schema_number, true, &schema, err);
+    if (rc)
+        return rc;
+    if (schema->error) {
+        unusable(own, schema->error);
+        return RN_OK;
+    }
+    schema->users++;
+    own->schema = schema;
+    own->out.run.schema = &schema->schema;
+    return RN_OK;
+}
+
+// Hints or a base; *out NULL: there are none, or the batch is lost already.
+static int get_part(struct log_reader *reader, struct segment *segment, struct owned_run *own,
+                    int64_t number, struct log_object **out, struct rn_err *err)
+{
+    *out = NULL;
+    if (!number || own->out.error)
+        return RN_OK;
+    int rc = log_objects_get(&reader->objects, segment, number, false, out, err);
+    if (rc == RN_OK && (*out)->error) {
+        unusable(own, (*out)->error);
+        *out = NULL;
+    }
+    return rc;
+}
+
+static int get_hints(struct log_reader *reader, struct segment *segment, struct owned_run *own,
+                     struct rn_err *err)
+{
+    struct log_object *hints;
+    int rc = get_part(reader, segment, own, own->hints_number, &hints, err);
+    if (hints && (rn_hints_decode(hints->body, &reader->hints, NULL) != RN_OK ||
+                  reader->hints.ncolumns != own->schema->schema.ncolumns))
+        unusable(own, "its hints do not fit its schema");
+    return rc;
+}
+
+static int get_base(struct log_reader *reader, struct segment *segment, struct owned_run *own,
+                    struct rn_err *err)
+{
+    struct log_object *base;
+    int rc = get_part(reader, segment, own, own->base_number, &base, err);
+    if (base && (rn_base_decode(base->body, &reader->base, NULL) != RN_OK ||
+                 reader->base.ncolumns != own->schema->schema.ncolumns))
+        unusable(own, "its base does not fit its schema");
+    return rc;
+}
+
+static int decode_columns(struct log_reader *reader, struct owned_run *own, struct rn_err *err)
+{
     struct rn_batch_info info;
     struct rn_err why = {0};
     const struct rn_schema *schema = &own->schema->schema;
+    const struct rn_coding with = {.hints = own->hints_number ? &reader->hints : NULL,
+                                   .base = own->base_number ? &reader->base : NULL};
     if (rn_batch_open_body(own->out.run.body, &info, &why) != RN_OK) {
         undecodable(own, why.text);
         return RN_OK;
@@ -236,32 +179,28 @@ static int decode_columns(struct owned_run *own, struct rn_err *err)
     own->grid_storage = malloc(bytes);
     if (!own->grid_storage)
         return rn_fail(err, RN_ENOMEM, "out of memory");
-    if (rn_batch_decode_with(schema, &info, &without, &own->grid, own->grid_storage, bytes,
-                             own->reader->work, sizeof own->reader->work, &why) != RN_OK)
+    if (rn_batch_decode_with(schema, &info, &with, &own->grid, own->grid_storage, bytes,
+                             reader->work, sizeof reader->work, &why) != RN_OK)
         undecodable(own, why.text);
     else
         own->out.run.grid = &own->grid;
     return RN_OK;
 }
 
-static int decode(struct owned_run *own, struct rn_err *err)
+static int decode(struct log_reader *reader, struct segment *segment, struct owned_run *own,
+                  struct rn_err *err)
 {
-    int rc;
-    struct cached *schema = schema_get(own->reader, own->schema_row, &rc, err);
-    if (rc)
+    int rc = get_schema(reader, segment, own, err);
+    if (rc == RN_OK)
+        rc = get_hints(reader, segment, own, err);
+    if (rc == RN_OK)
+        rc = get_base(reader, segment, own, err);
+    if (rc || own->out.error)
         return rc;
-    if (!schema || schema->error) {
-        undecodable(own, schema ? schema->error : "its schema is not in schemas.db");
-        return RN_OK;
-    }
-    schema->users++;
-    own->schema = schema;
-    own->out.run.schema = &schema->schema;
-    return decode_columns(own, err);
+    return decode_columns(reader, own, err);
 }
 
 struct copying {
-    struct log_reader *reader;
     struct log_run **runs;
     uint32_t n, max;
     size_t bytes, max_bytes;
@@ -270,7 +209,7 @@ struct copying {
 static int copy_one(void *arg, uint64_t position, const struct log_row *row)
 {
     struct copying *to = arg;
-    struct owned_run *own = copy_row(to->reader, position, row);
+    struct owned_run *own = copy_row(position, row);
     if (!own)
         return RN_ENOMEM;
     to->runs[to->n++] = &own->out;
@@ -278,10 +217,11 @@ static int copy_one(void *arg, uint64_t position, const struct log_row *row)
     return to->n == to->max || to->bytes >= to->max_bytes;
 }
 
-static int decode_all(struct log_run **runs, uint32_t n, struct rn_err *err)
+static int decode_all(struct log_reader *reader, struct segment *segment, struct log_run **runs,
+                      uint32_t n, struct rn_err *err)
 {
     for (uint32_t i = 0; i < n; i++) {
-        int rc = decode((struct owned_run *)(void *)runs[i], err);
+        int rc = decode(reader, segment, (struct owned_run *)(void *)runs[i], err);
         if (rc)
             return rc;
     }
@@ -367,15 +307,13 @@ static int read_chunk(struct log_reader *reader, uint64_t after, struct copying 
 int log_read(struct log_reader *reader, uint64_t after, uint32_t max, size_t max_bytes,
              struct log_run **runs, struct rn_err *err)
 {
-    struct copying to = {.reader = reader,
-                         .runs = runs,
-                         .max = max < CHUNK_ROWS ? max : CHUNK_ROWS,
-                         .max_bytes = max_bytes};
+    struct copying to = {
+        .runs = runs, .max = max < CHUNK_ROWS ? max : CHUNK_ROWS, .max_bytes = max_bytes};
     int rc = read_chunk(reader, after, &to, err);
     if (rc == RN_ENOMEM)
         rn_fail(err, rc, "out of memory");
     if (rc >= 0)
-        rc = decode_all(runs, to.n, err);
+        rc = decode_all(reader, reader->segment, runs, to.n, err);
     if (rc < 0) {
         free_runs(runs, to.n);
         segment_close(reader->segment); // begin afresh next time
@@ -406,9 +344,9 @@ static uint32_t keep_ticks(struct log_run **runs, uint32_t n, int64_t from_ms, i
     return kept;
 }
 
-static int read_device_segment(const char *path, uint64_t first, const char *dev, int64_t from_ms,
-                               int64_t to_ms, uint64_t after, struct copying *to,
-                               struct rn_err *err)
+static int read_device_segment(struct log_reader *reader, const char *path, uint64_t first,
+                               const char *dev, int64_t from_ms, int64_t to_ms, uint64_t after,
+                               struct copying *to, struct rn_err *err)
 {
     struct segment *segment;
     int rc = segment_open_read(&segment, path, first, err);
@@ -421,7 +359,7 @@ static int read_device_segment(const char *path, uint64_t first, const char *dev
         rc = segment_rows(segment, after, dev, from_ms - EARLY_MS, to_ms + LATE_MS, to->max - had,
                           to, copy_one, err);
         if (rc > 0)
-            rc = decode_all(to->runs + had, to->n - had, err);
+            rc = decode_all(reader, segment, to->runs + had, to->n - had, err);
         if (rc < 0 || to->n == had)
             break;
         after = to->runs[to->n - 1]->run.position;
@@ -436,7 +374,7 @@ int log_read_device(struct log_reader *reader, const char *dev, int64_t from_ms,
 {
     uint64_t *firsts;
     int count;
-    struct copying to = {.reader = reader, .runs = runs, .max = max, .max_bytes = SIZE_MAX};
+    struct copying to = {.runs = runs, .max = max, .max_bytes = SIZE_MAX};
     int rc = segment_list(reader->folder, &firsts, &count, err);
     if (rc)
         return rc;
@@ -446,7 +384,7 @@ int log_read_device(struct log_reader *reader, const char *dev, int64_t from_ms,
             continue;
         rc = segment_path(path, reader->folder, firsts[i], err);
         if (rc == RN_OK)
-            rc = read_device_segment(path, firsts[i], dev, from_ms, to_ms, after, &to, err);
+            rc = read_device_segment(reader, path, firsts[i], dev, from_ms, to_ms, after, &to, err);
     }
     free(firsts);
     if (rc) {

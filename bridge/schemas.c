@@ -4,59 +4,131 @@
 #include <runnel/crypto.h>
 #include <runnel/db.h>
 #include <runnel/file.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define FORMAT   1 // user_version
+#define PATH_LEN 512
 
 static const char create_sql[] =
-    "CREATE TABLE IF NOT EXISTS object(row INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " hash BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, owner TEXT NOT NULL, body BLOB,"
-    " ncolumns INTEGER NOT NULL DEFAULT 0, unit_ns INTEGER NOT NULL DEFAULT 0,"
-    " step INTEGER NOT NULL DEFAULT 0);"
-    "CREATE INDEX IF NOT EXISTS object_owner ON object(owner);"
-    "CREATE TABLE IF NOT EXISTS binding(n INTEGER PRIMARY KEY AUTOINCREMENT, dev TEXT NOT NULL,"
+    "BEGIN;"
+    "DROP TABLE IF EXISTS object;"
+    "DROP TABLE IF EXISTS binding;"
+    "CREATE TABLE object(row INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL,"
+    " kind INTEGER NOT NULL, body BLOB, ncolumns INTEGER NOT NULL DEFAULT 0,"
+    " unit_ns INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0, UNIQUE(hash, kind));"
+    "CREATE TABLE binding(n INTEGER PRIMARY KEY AUTOINCREMENT, dev TEXT NOT NULL,"
     " install INTEGER NOT NULL, kind INTEGER NOT NULL, id INTEGER NOT NULL,"
-    " object INTEGER NOT NULL, UNIQUE(dev, install, kind, id));";
+    " object INTEGER NOT NULL, UNIQUE(dev, install, kind, id));"
+    "CREATE INDEX binding_object ON binding(object);"
+    "PRAGMA user_version = 1;"
+    "COMMIT";
 
-#define INFO_COLUMNS "row, body IS NOT NULL, ncolumns, unit_ns, step"
+#define INFO_COLUMNS "row, body IS NOT NULL, ncolumns, unit_ns, step, hash"
 
-enum { LOOKUP, FIND, OWNED, ADD, FILL, BOUND, BIND, COUNT_BOUND, UNBIND_OLDEST, FORGET, NSTMTS };
+enum {
+    LOOKUP,
+    FIND,
+    CONTENT,
+    ADD,
+    FILL,
+    EMPTY,
+    BOUND,
+    BIND,
+    COUNT_BOUND,
+    OLDEST,
+    UNBIND,
+    DROP_UNBOUND,
+    DROP_OF_INSTALL,
+    FORGET,
+    NSTMTS
+};
 static const char *const statement_sql[NSTMTS] = {
     [LOOKUP] = "SELECT " INFO_COLUMNS " FROM binding JOIN object ON row = object"
                " WHERE dev = ?1 AND install = ?2 AND binding.kind = ?3 AND id = ?4",
     [FIND] = "SELECT " INFO_COLUMNS " FROM object WHERE hash = ?1 AND kind = ?2",
-    [OWNED] = "SELECT count(*) FROM object WHERE owner = ?1",
-    [ADD] = "INSERT INTO object(hash, kind, owner) VALUES(?1, ?2, ?3)",
+    [CONTENT] = "SELECT body FROM object WHERE row = ?1 AND body IS NOT NULL",
+    [ADD] = "INSERT INTO object(hash, kind) VALUES(?1, ?2)",
     [FILL] = "UPDATE object SET body = ?2, ncolumns = ?3, unit_ns = ?4, step = ?5 WHERE row = ?1",
+    [EMPTY] = "UPDATE object SET body = NULL WHERE row = ?1",
     [BOUND] =
         "SELECT object FROM binding WHERE dev = ?1 AND install = ?2 AND kind = ?3 AND id = ?4",
     [BIND] = "INSERT INTO binding(dev, install, kind, id, object) VALUES(?1, ?2, ?3, ?4, ?5)",
-    [COUNT_BOUND] = "SELECT count(*) FROM binding WHERE dev = ?1 AND install = ?2",
-    [UNBIND_OLDEST] = ("DELETE FROM binding WHERE n = (SELECT min(n) FROM binding"
-                       " WHERE dev = ?1 AND install = ?2)"),
+    [COUNT_BOUND] = "SELECT count(*) FROM binding WHERE dev = ?1 AND install = ?2 AND kind = ?3",
+    [OLDEST] = ("SELECT n, object FROM binding WHERE dev = ?1 AND install = ?2 AND kind = ?3"
+                " ORDER BY n LIMIT 1"),
+    [UNBIND] = "DELETE FROM binding WHERE n = ?1",
+    [DROP_UNBOUND] = ("DELETE FROM object WHERE row = ?1"
+                      " AND NOT EXISTS(SELECT 1 FROM binding WHERE object = ?1)"),
+    [DROP_OF_INSTALL] = ("DELETE FROM object WHERE row IN"
+                         " (SELECT object FROM binding WHERE dev = ?1 AND install = ?2)"
+                         " AND NOT EXISTS(SELECT 1 FROM binding WHERE object = row"
+                         " AND (dev <> ?1 OR install <> ?2))"),
     [FORGET] = "DELETE FROM binding WHERE dev = ?1 AND install = ?2",
+};
+
+// Of a parsed object.
+struct facts {
+    uint32_t ncolumns;
+    uint64_t unit_ns, step;
 };
 
 struct schemas {
     struct rn_db *db;
     struct rn_stmt *stmt[NSTMTS];
-    void *scratch; // RN_SCHEMA_STORAGE, for parsing
+    char quarantined[PATH_LEN + 16];
+    union { // for parsing
+        struct rn_hints hints;
+        struct rn_base base;
+        uint64_t schema[RN_SCHEMA_STORAGE / sizeof(uint64_t)];
+    } scratch;
 };
+
+// ---- opening -----------------------------------------------------------------------------------
+
+static int open_db(struct schemas *schemas, const char *path, struct rn_err *err)
+{
+    struct rn_db_conf conf = {.path = path};
+    int rc = rn_db_open(&schemas->db, &conf, err);
+    if (rc == RN_OK)
+        rc = rn_db_check(schemas->db, err);
+    if (rc == RN_OK && rn_db_int(schemas->db, "PRAGMA user_version", 0) != FORMAT)
+        rc = rn_db_exec(schemas->db, create_sql, err);
+    if (rc) {
+        rn_db_close(schemas->db);
+        schemas->db = NULL;
+    }
+    return rc;
+}
+
+static int quarantine(struct schemas *schemas, const char *path, struct rn_err *err)
+{
+    static const char *const tails[] = {"-wal", "-shm"}; // not to be applied to another file
+    char name[PATH_LEN + 8];
+    snprintf(schemas->quarantined, sizeof schemas->quarantined, "%s.damaged", path);
+    if (rename(path, schemas->quarantined) != 0)
+        return rn_fail_errno(err, "cannot put aside the damaged %s", path);
+    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
+        snprintf(name, sizeof name, "%s%s", path, tails[i]);
+        unlink(name);
+    }
+    return open_db(schemas, path, err);
+}
 
 int schemas_open(struct schemas **out, const char *folder, struct rn_err *err)
 {
-    char path[512];
+    char path[PATH_LEN];
     int rc = rn_path_join(path, sizeof path, folder, "schemas.db", err);
     if (rc)
         return rc;
     struct schemas *schemas = calloc(1, sizeof *schemas);
     if (!schemas)
         return rn_fail(err, RN_ENOMEM, "out of memory");
-    struct rn_db_conf conf = {.path = path};
-    schemas->scratch = malloc(RN_SCHEMA_STORAGE);
-    rc = schemas->scratch ? rn_db_open(&schemas->db, &conf, err)
-                          : rn_fail(err, RN_ENOMEM, "out of memory");
-    if (rc == RN_OK)
-        rc = rn_db_exec(schemas->db, create_sql, err);
+    rc = open_db(schemas, path, err);
+    if (rc == RN_ECORRUPT)
+        rc = quarantine(schemas, path, err);
     for (int i = 0; rc == RN_OK && i < NSTMTS; i++)
         rc = rn_db_prepare(&schemas->stmt[i], schemas->db, statement_sql[i], err);
     if (rc) {
@@ -67,6 +139,11 @@ int schemas_open(struct schemas **out, const char *folder, struct rn_err *err)
     return RN_OK;
 }
 
+const char *schemas_quarantined(const struct schemas *schemas)
+{
+    return schemas->quarantined;
+}
+
 void schemas_close(struct schemas *schemas)
 {
     if (!schemas)
@@ -74,7 +151,6 @@ void schemas_close(struct schemas *schemas)
     for (int i = 0; i < NSTMTS; i++)
         rn_stmt_free(schemas->stmt[i]);
     rn_db_close(schemas->db);
-    free(schemas->scratch);
     free(schemas);
 }
 
@@ -98,15 +174,21 @@ static struct rn_stmt *bind_install(struct schemas *schemas, int which, const ch
     return stmt;
 }
 
+// ---- looking up --------------------------------------------------------------------------------
+
 static int read_info(struct rn_stmt *stmt, struct schemas_info *out, struct rn_err *err)
 {
     int rc = rn_stmt_step(stmt, err);
-    if (rc == 1)
+    if (rc == 1) {
+        struct rn_span hash = rn_column_blob(stmt, 5);
         *out = (struct schemas_info){.row = rn_column_int(stmt, 0),
                                      .complete = rn_column_int(stmt, 1) != 0,
                                      .ncolumns = (uint32_t)rn_column_int(stmt, 2),
                                      .unit_ns = (uint64_t)rn_column_int(stmt, 3),
                                      .step = (uint64_t)rn_column_int(stmt, 4)};
+        if (hash.len == RN_HASH_BYTES)
+            memcpy(out->hash, hash.data, RN_HASH_BYTES);
+    }
     rn_stmt_reset(stmt);
     if (rc == 0)
         return rn_fail(err, RN_ENOENT, "not known");
@@ -136,100 +218,168 @@ static int find(struct schemas *schemas, const struct rn_key_msg *msg, struct sc
     return read_info(stmt, out, err);
 }
 
-static int add(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
-               struct schemas_info *out, struct rn_err *err)
+int schemas_content(struct schemas *schemas, const struct schemas_info *info, struct rn_buf *out,
+                    struct rn_err *err)
 {
-    struct rn_stmt *stmt = schemas->stmt[OWNED];
-    rn_bind_text(stmt, 1, dev);
-    if (read_int(stmt) >= SCHEMAS_MAX_OWNED)
-        return rn_fail(err, RN_ELIMIT, "the device brought %d objects already", SCHEMAS_MAX_OWNED);
-    stmt = schemas->stmt[ADD];
+    uint8_t hash[RN_SHA256_BYTES];
+    struct rn_stmt *stmt = schemas->stmt[CONTENT];
+    rn_bind_int(stmt, 1, info->row);
+    int rc = rn_stmt_step(stmt, err);
+    rn_buf_clear(out);
+    if (rc == 1) {
+        struct rn_span body = rn_column_blob(stmt, 0);
+        rn_buf_append(out, body.data, body.len);
+        rn_sha256(hash, body.data, body.len);
+    }
+    rn_stmt_reset(stmt);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return rn_fail(err, RN_ENOENT, "the object is not here");
+    if (rn_buf_ok(out) && memcmp(hash, info->hash, sizeof hash) == 0)
+        return RN_OK;
+    rn_bind_int(schemas->stmt[EMPTY], 1, info->row);
+    rc = rn_stmt_run(schemas->stmt[EMPTY], err);
+    return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "the object was damaged");
+}
+
+// ---- taking ------------------------------------------------------------------------------------
+
+static int add(struct schemas *schemas, const struct rn_key_msg *msg, struct schemas_info *out,
+               struct rn_err *err)
+{
+    struct rn_stmt *stmt = schemas->stmt[ADD];
     rn_bind_blob(stmt, 1, (struct rn_span){msg->hash, RN_HASH_BYTES});
     rn_bind_int(stmt, 2, msg->kind);
-    rn_bind_text(stmt, 3, dev);
     int rc = rn_stmt_run(stmt, err);
-    if (rc == RN_OK)
-        *out = (struct schemas_info){.row = rn_db_last_rowid(schemas->db)};
-    return rc;
+    if (rc)
+        return rc;
+    *out = (struct schemas_info){.row = rn_db_last_rowid(schemas->db)};
+    memcpy(out->hash, msg->hash, RN_HASH_BYTES);
+    return RN_OK;
 }
 
 // Content whose hash and form were checked.
-static int fill(struct schemas *schemas, const struct rn_key_msg *msg,
-                const struct rn_schema *parsed, struct schemas_info *info, struct rn_err *err)
+static int fill(struct schemas *schemas, const struct rn_key_msg *msg, const struct facts *facts,
+                struct schemas_info *info, struct rn_err *err)
 {
     info->complete = true;
-    info->ncolumns = parsed->ncolumns;
-    info->unit_ns = parsed->unit_ns;
-    info->step = parsed->step;
+    info->ncolumns = facts->ncolumns;
+    info->unit_ns = facts->unit_ns;
+    info->step = facts->step;
     struct rn_stmt *stmt = schemas->stmt[FILL];
     rn_bind_int(stmt, 1, info->row);
     rn_bind_blob(stmt, 2, msg->object);
-    rn_bind_int(stmt, 3, parsed->ncolumns);
-    rn_bind_int(stmt, 4, (int64_t)parsed->unit_ns);
-    rn_bind_int(stmt, 5, (int64_t)parsed->step);
+    rn_bind_int(stmt, 3, facts->ncolumns);
+    rn_bind_int(stmt, 4, (int64_t)facts->unit_ns);
+    rn_bind_int(stmt, 5, (int64_t)facts->step);
     return rn_stmt_run(stmt, err);
+}
+
+static struct rn_stmt *bind_kind(struct schemas *schemas, int which, const char *dev,
+                                 const struct rn_key_msg *msg)
+{
+    struct rn_stmt *stmt = bind_install(schemas, which, dev, msg->install);
+    rn_bind_int(stmt, 3, msg->kind);
+    return stmt;
+}
+
+static int unbind_oldest(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
+                         struct rn_err *err)
+{
+    struct rn_stmt *oldest = bind_kind(schemas, OLDEST, dev, msg);
+    int rc = rn_stmt_step(oldest, err);
+    int64_t n = rc == 1 ? rn_column_int(oldest, 0) : 0;
+    int64_t object = rc == 1 ? rn_column_int(oldest, 1) : 0;
+    rn_stmt_reset(oldest);
+    if (rc < 0)
+        return rc;
+    rn_bind_int(schemas->stmt[UNBIND], 1, n);
+    rc = rn_stmt_run(schemas->stmt[UNBIND], err);
+    if (rc)
+        return rc;
+    rn_bind_int(schemas->stmt[DROP_UNBOUND], 1, object);
+    return rn_stmt_run(schemas->stmt[DROP_UNBOUND], err);
 }
 
 static int bind(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
-                int64_t object, struct rn_err *err)
+                struct schemas_taken *out, struct rn_err *err)
 {
     int64_t bound = read_int(bind_id(schemas, BOUND, dev, msg->install, msg->kind, msg->id));
-    if (bound == object)
+    if (bound == out->info.row)
         return RN_OK;
     if (bound >= 0)
         return rn_fail(err, RN_ECONFLICT, "id %u is bound to another object", msg->id);
-    int64_t count = read_int(bind_install(schemas, COUNT_BOUND, dev, msg->install));
-    if (count >= SCHEMAS_MAX_BINDINGS) {
-        int rc = rn_stmt_run(bind_install(schemas, UNBIND_OLDEST, dev, msg->install), err);
-        if (rc)
-            return rc;
-    }
+    out->replaced = read_int(bind_kind(schemas, COUNT_BOUND, dev, msg)) >= SCHEMAS_MAX_BINDINGS;
+    int rc = out->replaced ? unbind_oldest(schemas, dev, msg, err) : RN_OK;
+    if (rc)
+        return rc;
     struct rn_stmt *stmt = bind_id(schemas, BIND, dev, msg->install, msg->kind, msg->id);
-    rn_bind_int(stmt, 5, object);
+    rn_bind_int(stmt, 5, out->info.row);
     return rn_stmt_run(stmt, err);
 }
 
-static int check_object(struct schemas *schemas, const struct rn_key_msg *msg,
-                        struct rn_schema *parsed, struct rn_err *err)
+static int parse(struct schemas *schemas, const struct rn_key_msg *msg, struct facts *out,
+                 struct rn_err *err)
+{
+    struct rn_schema schema;
+    int rc;
+    switch (msg->kind) {
+    case RN_OBJECT_SCHEMA:
+        rc =
+            rn_schema_decode(msg->object, &schema, schemas->scratch.schema, RN_SCHEMA_STORAGE, err);
+        if (rc == RN_OK)
+            *out = (struct facts){schema.ncolumns, schema.unit_ns, schema.step};
+        return rc;
+    case RN_OBJECT_HINTS:
+        rc = rn_hints_decode(msg->object, &schemas->scratch.hints, err);
+        out->ncolumns = rc ? 0 : schemas->scratch.hints.ncolumns;
+        return rc;
+    case RN_OBJECT_BASE:
+        rc = rn_base_decode(msg->object, &schemas->scratch.base, err);
+        out->ncolumns = rc ? 0 : schemas->scratch.base.ncolumns;
+        return rc;
+    }
+    return rn_fail(err, RN_EUNSUPPORTED, "objects of kind %d are not known", (int)msg->kind);
+}
+
+static int check_object(struct schemas *schemas, const struct rn_key_msg *msg, struct facts *out,
+                        struct rn_err *err)
 {
     uint8_t hash[RN_SHA256_BYTES];
-    memset(parsed, 0, sizeof *parsed);
     if (!msg->has_object)
         return RN_OK;
     rn_sha256(hash, msg->object.data, msg->object.len);
     if (memcmp(hash, msg->hash, sizeof hash) != 0)
         return rn_fail(err, RN_EFORMAT, "the object does not have the hash that it claims");
-    if (msg->kind != RN_OBJECT_SCHEMA)
-        return RN_OK;
-    return rn_schema_decode(msg->object, parsed, schemas->scratch, RN_SCHEMA_STORAGE, err);
+    return parse(schemas, msg, out, err);
 }
 
 static int take(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
-                const struct rn_schema *parsed, struct schemas_info *out, uint64_t *bytes,
-                struct rn_err *err)
+                const struct facts *facts, struct schemas_taken *out, struct rn_err *err)
 {
-    int rc = find(schemas, msg, out, err);
+    int rc = find(schemas, msg, &out->info, err);
     if (rc == RN_ENOENT)
-        rc = add(schemas, dev, msg, out, err);
-    if (rc == RN_OK && msg->has_object && !out->complete) {
-        *bytes = msg->object.len;
-        rc = fill(schemas, msg, parsed, out, err);
+        rc = add(schemas, msg, &out->info, err);
+    if (rc == RN_OK && msg->has_object && !out->info.complete) {
+        out->bytes = msg->object.len;
+        rc = fill(schemas, msg, facts, &out->info, err);
     }
-    return rc == RN_OK ? bind(schemas, dev, msg, out->row, err) : rc;
+    return rc == RN_OK ? bind(schemas, dev, msg, out, err) : rc;
 }
 
 int schemas_take(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
-                 struct schemas_info *out, uint64_t *bytes, struct rn_err *err)
+                 struct schemas_taken *out, struct rn_err *err)
 {
-    struct rn_schema parsed;
-    *bytes = 0;
-    int rc = check_object(schemas, msg, &parsed, err);
+    struct facts facts = {0};
+    *out = (struct schemas_taken){0};
+    int rc = check_object(schemas, msg, &facts, err);
     if (rc)
         return rc;
     rc = rn_db_begin(schemas->db, err);
     if (rc)
         return rc;
-    rc = take(schemas, dev, msg, &parsed, out, bytes, err);
+    rc = take(schemas, dev, msg, &facts, out, err);
     if (rc == RN_OK)
         rc = rn_db_commit(schemas->db, err);
     if (rc)
@@ -237,9 +387,20 @@ int schemas_take(struct schemas *schemas, const char *dev, const struct rn_key_m
     return rc;
 }
 
+// Objects first: which ones are the install's is told by its bindings.
 int schemas_forget(struct schemas *schemas, const char *dev, uint64_t install, struct rn_err *err)
 {
-    return rn_stmt_run(bind_install(schemas, FORGET, dev, install), err);
+    int rc = rn_db_begin(schemas->db, err);
+    if (rc)
+        return rc;
+    rc = rn_stmt_run(bind_install(schemas, DROP_OF_INSTALL, dev, install), err);
+    if (rc == RN_OK)
+        rc = rn_stmt_run(bind_install(schemas, FORGET, dev, install), err);
+    if (rc == RN_OK)
+        rc = rn_db_commit(schemas->db, err);
+    if (rc)
+        rn_db_rollback(schemas->db);
+    return rc;
 }
 
 void schemas_counts(struct schemas *schemas, struct schemas_counts *out)

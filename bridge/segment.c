@@ -2,6 +2,7 @@
 #include "bridge/segment.h"
 
 #include <inttypes.h>
+#include <runnel/crypto.h>
 #include <runnel/file.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,27 +11,37 @@
 #include <unistd.h>
 
 #define MAX_SEGMENTS 65536
+#define FORMAT       1 // user_version. 0 was before segments held their objects
 
 // The body comes last, so that reading the columns before it never touches its overflow pages.
+// schema, hints and base are numbers of objects, 0: none.
 static const char create_sql[] =
-    "CREATE TABLE IF NOT EXISTS batch(position INTEGER PRIMARY KEY, dev TEXT NOT NULL,"
+    "BEGIN;"
+    "CREATE TABLE batch(position INTEGER PRIMARY KEY, dev TEXT NOT NULL,"
     " install INTEGER NOT NULL, seq INTEGER NOT NULL, type INTEGER NOT NULL,"
-    " received_ms INTEGER NOT NULL, schema INTEGER NOT NULL, crc INTEGER NOT NULL,"
-    " bytes INTEGER NOT NULL, body BLOB NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS saved(dev TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS sealed(last INTEGER PRIMARY KEY);";
+    " received_ms INTEGER NOT NULL, schema INTEGER NOT NULL, hints INTEGER NOT NULL,"
+    " base INTEGER NOT NULL, crc INTEGER NOT NULL, bytes INTEGER NOT NULL, body BLOB NOT NULL);"
+    "CREATE TABLE object(number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE,"
+    " body BLOB NOT NULL);"
+    "CREATE TABLE saved(dev TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE sealed(last INTEGER PRIMARY KEY);"
+    "PRAGMA user_version = 1;"
+    "COMMIT";
 
-enum { INSERT, HEADS, ROWS, DEVICE_ROWS, NSTMTS };
+enum { INSERT, HEADS, ROWS, DEVICE_ROWS, FIND_OBJECT, PUT_OBJECT, GET_OBJECT, NSTMTS };
+#define ROW_COLUMNS "position, dev, install, seq, type, received_ms, schema, hints, base, crc, body"
 static const char *const statement_sql[NSTMTS] = {
-    [INSERT] = "INSERT INTO batch(position, dev, install, seq, type, received_ms, schema, crc,"
-               " bytes, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [INSERT] = "INSERT INTO batch(" ROW_COLUMNS ", bytes)"
+               " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     [HEADS] = "SELECT position, dev, install, seq, type, crc, bytes FROM batch"
               " WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3",
-    [ROWS] = "SELECT position, dev, install, seq, type, received_ms, schema, crc, body FROM batch"
-             " WHERE position > ?1 ORDER BY position LIMIT ?2",
-    [DEVICE_ROWS] = "SELECT position, dev, install, seq, type, received_ms, schema, crc, body"
-                    " FROM batch WHERE dev = ?3 AND received_ms BETWEEN ?4 AND ?5"
-                    " AND position > ?1 ORDER BY position LIMIT ?2",
+    [ROWS] = "SELECT " ROW_COLUMNS " FROM batch WHERE position > ?1 ORDER BY position LIMIT ?2",
+    [DEVICE_ROWS] = "SELECT " ROW_COLUMNS " FROM batch WHERE dev = ?3"
+                    " AND received_ms BETWEEN ?4 AND ?5 AND position > ?1"
+                    " ORDER BY position LIMIT ?2",
+    [FIND_OBJECT] = "SELECT number FROM object WHERE hash = ?1",
+    [PUT_OBJECT] = "INSERT INTO object(hash, body) VALUES(?1, ?2)",
+    [GET_OBJECT] = "SELECT hash, body FROM object WHERE number = ?1",
 };
 
 struct segment {
@@ -100,6 +111,23 @@ void segment_remove(const char *path)
     unlink(name);
 }
 
+static int64_t format_of(struct rn_db *db)
+{
+    return rn_db_int(db, "PRAGMA user_version", 0);
+}
+
+// A file without tables is one whose making was cut short.
+static int check_format(struct rn_db *db, const char *path, struct rn_err *err)
+{
+    int64_t format = format_of(db);
+    if (format == FORMAT || (!format && !rn_db_int(db, "SELECT count(*) FROM sqlite_schema", 0)))
+        return RN_OK;
+    return rn_fail(err, RN_EUNSUPPORTED,
+                   "%s has format %lld, this program reads %d: move the folder log away, or run the"
+                   " version that wrote it",
+                   path, (long long)format, FORMAT);
+}
+
 static int open_db(struct segment **out, const char *path, uint64_t first, bool read_only,
                    struct rn_err *err)
 {
@@ -112,7 +140,10 @@ static int open_db(struct segment **out, const char *path, uint64_t first, bool 
                               .wal_pages = read_only ? 0 : 1024};
     segment->first = first;
     int rc = rn_db_open(&segment->db, &conf, err);
+    if (rc == RN_OK)
+        rc = check_format(segment->db, path, err);
     if (rc) {
+        rn_db_close(segment->db);
         free(segment);
         return rc;
     }
@@ -127,7 +158,7 @@ int segment_open(struct segment **out, const char *path, uint64_t first, struct 
     if (rc)
         return rc;
     rc = fresh ? RN_OK : rn_db_check((*out)->db, err);
-    if (rc == RN_OK)
+    if (rc == RN_OK && format_of((*out)->db) != FORMAT)
         rc = rn_db_exec((*out)->db, create_sql, err);
     if (rc) {
         segment_close(*out);
@@ -186,18 +217,22 @@ static int failed(const struct rn_err *err)
     return err && err->code < 0 ? err->code : RN_EIO;
 }
 
+static int begin(struct segment *segment, struct rn_err *err)
+{
+    int rc = segment->begun ? RN_OK : rn_db_begin(segment->db, err);
+    segment->begun = rc == RN_OK;
+    return rc;
+}
+
 int segment_append(struct segment *segment, uint64_t position, const struct log_row *row,
                    struct rn_err *err)
 {
     struct rn_stmt *insert = statement(segment, INSERT, err);
     if (!insert)
         return failed(err);
-    if (!segment->begun) {
-        int rc = rn_db_begin(segment->db, err);
-        if (rc)
-            return rc;
-        segment->begun = true;
-    }
+    int rc = begin(segment, err);
+    if (rc)
+        return rc;
     rn_bind_int(insert, 1, (int64_t)position);
     rn_bind_text(insert, 2, row->dev);
     rn_bind_int(insert, 3, (int64_t)row->install);
@@ -205,9 +240,11 @@ int segment_append(struct segment *segment, uint64_t position, const struct log_
     rn_bind_int(insert, 5, row->type);
     rn_bind_int(insert, 6, row->received_ms);
     rn_bind_int(insert, 7, row->schema);
-    rn_bind_int(insert, 8, row->crc);
-    rn_bind_int(insert, 9, (int64_t)row->body.len);
-    rn_bind_blob(insert, 10, row->body);
+    rn_bind_int(insert, 8, row->hints);
+    rn_bind_int(insert, 9, row->base);
+    rn_bind_int(insert, 10, row->crc);
+    rn_bind_blob(insert, 11, row->body);
+    rn_bind_int(insert, 12, (int64_t)row->body.len);
     return rn_stmt_run(insert, err);
 }
 
@@ -229,7 +266,68 @@ void segment_rollback(struct segment *segment)
     segment->begun = false;
 }
 
-// ---- sealing ------------------------------------------------------------------------------------
+// ---- objects ------------------------------------------------------------------------------------
+
+int segment_find_object(struct segment *segment, const uint8_t hash[RN_HASH_BYTES], int64_t *number,
+                        struct rn_err *err)
+{
+    struct rn_stmt *find = statement(segment, FIND_OBJECT, err);
+    if (!find)
+        return failed(err);
+    rn_bind_blob(find, 1, (struct rn_span){hash, RN_HASH_BYTES});
+    int rc = rn_stmt_step(find, err);
+    if (rc == 1)
+        *number = rn_column_int(find, 0);
+    rn_stmt_reset(find);
+    return rc > 0 ? RN_OK : rc < 0 ? rc : rn_fail(err, RN_ENOENT, "not in this segment");
+}
+
+int segment_put_object(struct segment *segment, const uint8_t hash[RN_HASH_BYTES],
+                       struct rn_span body, int64_t *number, struct rn_err *err)
+{
+    int rc = segment_find_object(segment, hash, number, err);
+    if (rc != RN_ENOENT)
+        return rc;
+    struct rn_stmt *put = statement(segment, PUT_OBJECT, err);
+    if (!put)
+        return failed(err);
+    rc = begin(segment, err);
+    if (rc)
+        return rc;
+    rn_bind_blob(put, 1, (struct rn_span){hash, RN_HASH_BYTES});
+    rn_bind_blob(put, 2, body);
+    rc = rn_stmt_run(put, err);
+    if (rc == RN_OK)
+        *number = rn_db_last_rowid(segment->db);
+    return rc;
+}
+
+// What is stored is compared with its hash: another schema would give the values other names.
+int segment_get_object(struct segment *segment, int64_t number, uint8_t hash[RN_HASH_BYTES],
+                       struct rn_buf *body, struct rn_err *err)
+{
+    uint8_t found[RN_SHA256_BYTES];
+    struct rn_stmt *get = statement(segment, GET_OBJECT, err);
+    if (!get)
+        return failed(err);
+    rn_bind_int(get, 1, number);
+    int rc = rn_stmt_step(get, err);
+    if (rc == 1) {
+        struct rn_span stored = rn_column_blob(get, 0), bytes = rn_column_blob(get, 1);
+        rn_sha256(found, bytes.data, bytes.len);
+        rn_buf_clear(body);
+        rn_buf_append(body, bytes.data, bytes.len);
+        bool whole = rn_buf_ok(body) && rn_span_eq(stored, (struct rn_span){found, sizeof found});
+        memcpy(hash, found, RN_HASH_BYTES);
+        rc = whole ? RN_OK : rn_fail(err, RN_EFORMAT, "the object is damaged");
+    } else if (rc == 0) {
+        rc = rn_fail(err, RN_ENOENT, "the object is not there");
+    }
+    rn_stmt_reset(get);
+    return rc;
+}
+
+// ---- sealing -----------------------------------------------------------------------------------
 
 static int put_saved(void *to, const char *dev, struct rn_span state, struct rn_err *err)
 {
@@ -356,8 +454,10 @@ static int rows_from(struct segment *segment, uint64_t after, const char *dev, i
                               .type = (char)rn_column_int(stmt, 4),
                               .received_ms = rn_column_int(stmt, 5),
                               .schema = rn_column_int(stmt, 6),
-                              .crc = (uint32_t)rn_column_int(stmt, 7),
-                              .body = rn_column_blob(stmt, 8)};
+                              .hints = rn_column_int(stmt, 7),
+                              .base = rn_column_int(stmt, 8),
+                              .crc = (uint32_t)rn_column_int(stmt, 9),
+                              .body = rn_column_blob(stmt, 10)};
         n++;
         rc = row(arg, (uint64_t)rn_column_int(stmt, 0), &out);
         if (rc)

@@ -1,6 +1,8 @@
 // One file of the log: a SQLite database of consecutive positions. No secondary index while it is
-// open; sealing builds one by (dev, received_ms) and saves the dedupe state beside the rows.
-// One segment, one connection, one thread.
+// open; sealing builds one by (dev, received_ms) and saves the dedupe state beside the rows. It
+// also holds the objects (schemas, hints, bases) that its rows are decoded with, each once, so that
+// it can be read for as long as it exists, whatever becomes of other files. One segment, one
+// connection, one thread.
 #ifndef BRIDGE_SEGMENT_H
 #define BRIDGE_SEGMENT_H
 
@@ -22,7 +24,8 @@ int64_t segment_file_utc_ms(const char *path); // when it was last written; 0 if
 void segment_remove(const char *path);         // database, WAL, shared memory
 
 struct segment;
-// For appending: made if it is not there, checked if it is. RN_ECORRUPT if damaged.
+// For appending: made if it is not there, checked if it is. RN_ECORRUPT if damaged, RN_EUNSUPPORTED
+// if another version wrote it.
 RN_MUST_CHECK int segment_open(struct segment **out, const char *path, uint64_t first,
                                struct rn_err *err);
 RN_MUST_CHECK int segment_open_read(struct segment **out, const char *path, uint64_t first,
@@ -36,6 +39,16 @@ int64_t segment_bytes(struct segment *segment);
 // The first append begins a transaction.
 RN_MUST_CHECK int segment_append(struct segment *segment, uint64_t position,
                                  const struct log_row *row, struct rn_err *err);
+// The number that rows of this segment name an object by; RN_ENOENT: it is not here yet.
+RN_MUST_CHECK int segment_find_object(struct segment *segment, const uint8_t hash[RN_HASH_BYTES],
+                                      int64_t *number, struct rn_err *err);
+// Stored unless it is here already; the same transaction as appended rows.
+RN_MUST_CHECK int segment_put_object(struct segment *segment, const uint8_t hash[RN_HASH_BYTES],
+                                     struct rn_span body, int64_t *number, struct rn_err *err);
+// RN_ENOENT: not here; RN_EFORMAT: not what was stored.
+RN_MUST_CHECK int segment_get_object(struct segment *segment, int64_t number,
+                                     uint8_t hash[RN_HASH_BYTES], struct rn_buf *body,
+                                     struct rn_err *err);
 RN_MUST_CHECK int segment_commit(struct segment *segment, struct rn_err *err);
 void segment_rollback(struct segment *segment);
 RN_MUST_CHECK int segment_seal(struct segment *segment, const struct log_saver *saver,

@@ -4,7 +4,6 @@
 #define TESTS_LOG_FIXTURE_H
 
 #include "bridge/log.h"
-#include "bridge/schemas.h"
 
 #include <runnel/clock.h>
 #include <runnel/crc.h>
@@ -27,9 +26,7 @@
 struct log_fixture {
     char folder[64];
     struct log *log;
-    struct schemas *schemas;
     struct rn_schema schema;
-    int64_t schema_row;
     uint64_t seq;
 };
 
@@ -64,23 +61,26 @@ static inline void fixture_schema(struct rn_schema *schema)
                                  .ncolumns = FIXTURE_FIELDS};
 }
 
-static inline void fixture_store_schema(struct log_fixture *f)
+// The number of an object in the log, for the rows of the group that is open.
+static inline int64_t fixture_object(struct log *log, struct rn_span bytes)
+{
+    struct rn_err err;
+    uint8_t hash[RN_SHA256_BYTES];
+    int64_t number;
+    rn_sha256(hash, bytes.data, bytes.len);
+    fixture_ok(log_put_object(log, hash, bytes, &number, &err), &err);
+    return number;
+}
+
+static inline int64_t fixture_schema_number(struct log *log, const struct rn_schema *schema)
 {
     struct rn_err err;
     struct rn_buf bytes;
     rn_buf_init(&bytes, RN_SCHEMA_MAX_BYTES);
-    fixture_ok(rn_schema_encode(&f->schema, &bytes, &err), &err);
-    struct rn_key_msg msg = {.install = 7,
-                             .kind = RN_OBJECT_SCHEMA,
-                             .id = 1,
-                             .has_object = true,
-                             .object = rn_buf_span(&bytes)};
-    rn_sha256(msg.hash, bytes.data, bytes.len);
-    struct schemas_info info;
-    uint64_t stored;
-    fixture_ok(schemas_take(f->schemas, "dev-a", &msg, &info, &stored, &err), &err);
-    f->schema_row = info.row;
+    fixture_ok(rn_schema_encode(schema, &bytes, &err), &err);
+    int64_t number = fixture_object(log, rn_buf_span(&bytes));
     rn_buf_release(&bytes);
+    return number;
 }
 
 static inline void fixture_open_log(struct log_fixture *f)
@@ -91,9 +91,7 @@ static inline void fixture_open_log(struct log_fixture *f)
                             .cursor_bytes = 1 << 26,
                             .history_bytes = 1 << 26};
     fixture_ok(log_open(&f->log, &conf, &err), &err);
-    fixture_ok(schemas_open(&f->schemas, f->folder, &err), &err);
     fixture_schema(&f->schema);
-    fixture_store_schema(f);
 }
 
 static inline void fixture_open(struct log_fixture *f)
@@ -106,7 +104,6 @@ static inline void fixture_open(struct log_fixture *f)
 
 static inline void fixture_close_log(struct log_fixture *f)
 {
-    schemas_close(f->schemas);
     log_close(f->log);
 }
 
@@ -119,7 +116,7 @@ static inline void fixture_append_body(struct log_fixture *f, const char *dev, s
                           .seq = ++f->seq,
                           .type = 'm',
                           .received_ms = rn_clock_utc_ms(),
-                          .schema = f->schema_row,
+                          .schema = fixture_schema_number(f->log, &f->schema),
                           .crc = rn_crc32c(0, body.data, body.len),
                           .body = body};
     fixture_ok(log_append(f->log, &row, &position, &err), &err);

@@ -15,7 +15,6 @@
 #include "bridge/cursors.h"
 #include "bridge/deadletters.h"
 #include "bridge/log.h"
-#include "bridge/schemas.h"
 
 #include <inttypes.h>
 #include <runnel/clock.h>
@@ -48,7 +47,6 @@ struct driver {
     struct rn_fd *input;
     struct rn_buf pending;
     struct log *log;
-    struct schemas *schemas;
     struct deadletters *dead;
     struct cursors *cursors;
     struct cursor_conf cursor[SINKS_MAX];
@@ -157,17 +155,14 @@ static int64_t store_schema(struct driver *d, const struct batch *b)
 {
     struct rn_err err;
     struct rn_buf bytes;
-    struct schemas_info info;
-    uint64_t stored;
+    uint8_t hash[RN_SHA256_BYTES];
+    int64_t number;
     rn_buf_init(&bytes, RN_SCHEMA_MAX_BYTES);
     must(rn_schema_encode(&b->schema, &bytes, &err), "schema", &err);
-    struct rn_key_msg msg = {
-        .install = 1, .kind = RN_OBJECT_SCHEMA, .has_object = true, .object = rn_buf_span(&bytes)};
-    rn_sha256(msg.hash, bytes.data, bytes.len);
-    msg.id = rn_crc32c(0, bytes.data, bytes.len) & 0xffff;
-    must(schemas_take(d->schemas, "driver", &msg, &info, &stored, &err), "schema", &err);
+    rn_sha256(hash, bytes.data, bytes.len);
+    must(log_put_object(d->log, hash, rn_buf_span(&bytes), &number, &err), "schema", &err);
     rn_buf_release(&bytes);
-    return info.row;
+    return number;
 }
 
 static void append(struct driver *d, const struct rn_json *json)
@@ -387,7 +382,6 @@ static void start(struct driver *d)
                            .cursor_bytes = 1 << 28,
                            .history_bytes = 1 << 28};
     must(log_open(&d->log, &log, &err), "log", &err);
-    must(schemas_open(&d->schemas, d->folder, &err), "schemas", &err);
     struct deadletters_conf dead = {d->folder, DEAD_BYTES, 0};
     must(deadletters_open(&d->dead, &dead, &err), "dead letters", &err);
     d->seq = log_head(d->log);
@@ -425,7 +419,6 @@ int main(int argc, char **argv)
     rn_fd_free(d->input);
     rn_loop_free(d->loop);
     deadletters_close(d->dead);
-    schemas_close(d->schemas);
     log_close(d->log);
     rn_buf_release(&d->pending);
     for (uint32_t i = 0; i < d->nsinks; i++)

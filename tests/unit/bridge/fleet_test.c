@@ -1,8 +1,6 @@
-// The devices' table and schemas.db: what is kept, what is bounded, what survives.
+// The devices' table: what is kept, what is bounded, what survives.
 #include "bridge/fleet.h"
-#include "bridge/schemas.h"
 
-#include <runnel/crypto.h>
 #include <runnel/file.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -129,99 +127,6 @@ static void a_bucket_lets_a_burst_through_and_then_a_trickle(void **state)
     assert_int_equal(passed, 5);
 }
 
-// ---- schemas.db --------------------------------------------------------------------------------
-
-static struct rn_key_msg key(uint64_t install, uint32_t id, uint8_t *content, size_t len, bool with)
-{
-    struct rn_key_msg msg = {.install = install,
-                             .kind = RN_OBJECT_HINTS, // content that is not parsed
-                             .id = id,
-                             .has_object = with,
-                             .object = {content, len}};
-    rn_sha256(msg.hash, content, len);
-    return msg;
-}
-
-static struct schemas *open_schemas(void)
-{
-    struct schemas *schemas;
-    struct rn_err err;
-    if (schemas_open(&schemas, folder, &err) != RN_OK)
-        fail_msg("%s", err.text);
-    return schemas;
-}
-
-static void a_binding_may_come_before_its_object(void **state)
-{
-    (void)state;
-    struct rn_err err;
-    struct schemas_info info;
-    uint64_t bytes;
-    uint8_t content[] = "one";
-    struct schemas *schemas = open_schemas();
-    struct rn_key_msg msg = key(5, 1, content, 3, false);
-    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 1, &info, &err), RN_ENOENT);
-    assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_OK);
-    assert_false(info.complete);
-    assert_int_equal(bytes, 0);
-    struct rn_key_msg other = key(6, 9, content, 3, true); // another device brings it
-    assert_int_equal(schemas_take(schemas, "dev2", &other, &info, &bytes, &err), RN_OK);
-    assert_int_equal(bytes, 3);
-    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 1, &info, &err), RN_OK);
-    assert_true(info.complete);
-    assert_int_equal(schemas_take(schemas, "dev2", &other, &info, &bytes, &err), RN_OK);
-    assert_int_equal(bytes, 0); // known by now
-    schemas_close(schemas);
-}
-
-static void a_number_means_one_thing_for_one_install_of_one_device(void **state)
-{
-    (void)state;
-    struct rn_err err;
-    struct schemas_info info;
-    uint64_t bytes;
-    uint8_t one[] = "one", two[] = "two";
-    struct schemas *schemas = open_schemas();
-    struct rn_key_msg msg = key(5, 1, one, 3, true), again = key(5, 1, two, 3, true),
-                      elsewhere = key(6, 1, two, 3, true);
-    assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_OK);
-    int64_t row = info.row;
-    assert_int_equal(schemas_take(schemas, "dev", &again, &info, &bytes, &err), RN_ECONFLICT);
-    assert_int_equal(schemas_take(schemas, "dev", &elsewhere, &info, &bytes, &err), RN_OK);
-    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 1, &info, &err), RN_OK);
-    assert_int_equal(info.row, row);
-    assert_int_equal(schemas_lookup(schemas, "dev2", 5, RN_OBJECT_HINTS, 1, &info, &err),
-                     RN_ENOENT);
-    msg.hash[0] ^= 1;
-    msg.id = 2;
-    assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_EFORMAT);
-    schemas_close(schemas);
-}
-
-static void bindings_and_objects_of_a_device_are_bounded(void **state)
-{
-    (void)state;
-    struct rn_err err;
-    struct schemas_info info;
-    struct schemas_counts counts;
-    uint64_t bytes;
-    struct schemas *schemas = open_schemas();
-    for (uint32_t id = 1; id <= SCHEMAS_MAX_BINDINGS + 5; id++) {
-        uint8_t content[4] = {1, 2, 3, (uint8_t)id};
-        struct rn_key_msg msg = key(5, id, content, 4, true);
-        assert_int_equal(schemas_take(schemas, "dev", &msg, &info, &bytes, &err), RN_OK);
-    }
-    schemas_counts(schemas, &counts);
-    assert_int_equal(counts.bindings, SCHEMAS_MAX_BINDINGS);
-    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 5, &info, &err), RN_ENOENT);
-    assert_int_equal(schemas_lookup(schemas, "dev", 5, RN_OBJECT_HINTS, 6, &info, &err), RN_OK);
-    assert_int_equal(schemas_forget(schemas, "dev", 5, &err), RN_OK);
-    schemas_counts(schemas, &counts);
-    assert_int_equal(counts.bindings, 0);
-    assert_int_equal(counts.objects, SCHEMAS_MAX_BINDINGS + 5); // rows of the log may need them
-    schemas_close(schemas);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -231,9 +136,6 @@ int main(void)
         TEST(there_are_at_most_so_many_devices),
         TEST(an_install_that_makes_room_is_gone_everywhere),
         TEST(a_bucket_lets_a_burst_through_and_then_a_trickle),
-        TEST(a_binding_may_come_before_its_object),
-        TEST(a_number_means_one_thing_for_one_install_of_one_device),
-        TEST(bindings_and_objects_of_a_device_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
