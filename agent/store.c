@@ -45,6 +45,8 @@ static void release_borrowed(struct store *store)
 {
     rn_stmt_reset(store->stmt[SQL_NEXT]);
     rn_stmt_reset(store->stmt[SQL_SCHEMA_GET]);
+    rn_stmt_reset(store->stmt[SQL_OBJECT_GET]);
+    rn_stmt_reset(store->stmt[SQL_OBJECT_NEWEST]);
 }
 
 int store_begin(struct store *store, struct rn_err *err)
@@ -207,6 +209,11 @@ static int make_room(struct store *store, int64_t bytes, int64_t utc_ms, struct 
             return dropped;
     }
     return RN_OK;
+}
+
+int store_make_room(struct store *store, size_t bytes, struct rn_err *err)
+{
+    return make_room(store, (int64_t)bytes, 0, err);
 }
 
 static int append(struct store *store, struct store_row *row, int64_t utc_ms, struct rn_err *err)

@@ -1,5 +1,6 @@
 // Store: the buffer on the disk (buffer.db). Rows in the order of their seq, the journal of the
-// open window, the schemas that rows refer to, who we are (install) and the ledger.
+// open window, the schemas, hints and bases that rows refer to, who we are (install) and the
+// ledger.
 //
 // Promises: what store_append or store_journal returned RN_OK for survives a power cut; the ledger
 // is committed in the same transaction as the rows that it is about; the file stays within
@@ -51,7 +52,8 @@ struct store_state {
     uint64_t log_id;    // that answered last
     uint64_t rows;
     uint64_t gone;          // evicted rows that may have arrived and are remembered
-    uint64_t bytes_written; // bodies given to the disk since open, for the flash's wear
+    uint32_t objects;       // highest number that hints or a base ever had
+    uint64_t bytes_written; // bodies and objects given to the disk since open, for the flash's wear
     struct rn_ledger ledger;
 };
 
@@ -79,6 +81,21 @@ RN_MUST_CHECK int store_schema_id(struct store *store, const uint8_t hash[RN_HAS
 // *object is borrowed until the next call. RN_ENOENT.
 RN_MUST_CHECK int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
                                struct rn_span *object, struct rn_err *err);
+
+// Hints and bases: numbered like schemas, in a row of numbers of their own that both share. At most
+// STORE_OBJECTS of a kind are kept: those that rows refer to, and the newest of each schema.
+#define STORE_OBJECTS 32
+// Gives the object a number, once and for ever, and has it take the place of the schema's newest.
+// RN_ELIMIT: no room for another one now.
+RN_MUST_CHECK int store_keep_object(struct store *store, enum rn_object kind, uint32_t schema,
+                                    const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
+                                    uint32_t *id, struct rn_err *err);
+// The schema's newest; *object is borrowed until the next call of either. RN_ENOENT.
+RN_MUST_CHECK int store_newest_object(struct store *store, enum rn_object kind, uint32_t schema,
+                                      uint32_t *id, struct rn_span *object, struct rn_err *err);
+RN_MUST_CHECK int store_object(struct store *store, enum rn_object kind, uint32_t id,
+                               uint8_t hash[RN_HASH_BYTES], struct rn_span *object,
+                               struct rn_err *err);
 
 // Appends a batch (seq and install are filled in) in place of the journal. publish: advances the
 // published mark over it in the same transaction. utc_ms: for the age limit, 0: not trusted.

@@ -26,6 +26,9 @@ static const char tables[] =
     "CREATE TABLE IF NOT EXISTS gone(seq INTEGER PRIMARY KEY, install INTEGER, crc INTEGER, "
     "samples INTEGER);"
     "CREATE TABLE IF NOT EXISTS schema(id INTEGER PRIMARY KEY, hash BLOB UNIQUE, object BLOB);"
+    // Rows first..last refer to it; the schema's newest has no last one yet: 2^63 - 1.
+    "CREATE TABLE IF NOT EXISTS object(id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER, "
+    "schema INTEGER, first INTEGER, last INTEGER, hash BLOB, object BLOB);"
     "CREATE TABLE IF NOT EXISTS boot(id INTEGER PRIMARY KEY, name TEXT UNIQUE);";
 
 static const char *const statements[SQL_COUNT] = {
@@ -65,6 +68,13 @@ static const char *const statements[SQL_COUNT] = {
     [SQL_SCHEMA_FIND] = "SELECT id FROM schema WHERE hash=?",
     [SQL_SCHEMA_ADD] = "INSERT INTO schema VALUES(?,?,?)",
     [SQL_SCHEMA_GET] = "SELECT hash, object FROM schema WHERE id=?",
+    [SQL_OBJECT_RETIRE] =
+        "UPDATE object SET last=?3 WHERE kind=?1 AND schema=?2 AND last=9223372036854775807",
+    [SQL_OBJECT_ADD] = "INSERT INTO object(kind, schema, first, last, hash, object) "
+                       "VALUES(?,?,?,9223372036854775807,?,?)",
+    [SQL_OBJECT_GET] = "SELECT hash, object FROM object WHERE id=? AND kind=?",
+    [SQL_OBJECT_NEWEST] = "SELECT id, object FROM object WHERE kind=? AND schema=? AND "
+                          "last=9223372036854775807 ORDER BY id DESC LIMIT 1",
 };
 
 // ---- opening ------------------------------------------------------------------------------------
@@ -147,6 +157,8 @@ static void count_rows(struct store *store)
     s->rows = (uint64_t)rn_db_int(store->db, "SELECT count(*) FROM batch", 0);
     s->next =
         (uint64_t)rn_db_int(store->db, "SELECT seq FROM sqlite_sequence WHERE name='batch'", 0) + 1;
+    s->objects =
+        (uint32_t)rn_db_int(store->db, "SELECT seq FROM sqlite_sequence WHERE name='object'", 0);
     store->now.journal_samples = (uint64_t)rn_db_int(store->db, "SELECT samples FROM journal", 0);
     uint64_t settled = l->delivered + l->evicted + l->thinned + l->refused + l->lost;
     uint64_t there =

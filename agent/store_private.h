@@ -37,6 +37,10 @@ enum store_sql {
     SQL_SCHEMA_FIND,
     SQL_SCHEMA_ADD,
     SQL_SCHEMA_GET,
+    SQL_OBJECT_RETIRE,
+    SQL_OBJECT_ADD,
+    SQL_OBJECT_GET,
+    SQL_OBJECT_NEWEST,
     SQL_COUNT
 };
 
@@ -69,13 +73,14 @@ struct store {
     uint64_t maybe_sent;   // every row up to here may have been, too
 };
 
-// store.c, for store_open.c:
+// store.c, for its neighbours:
 RN_MUST_CHECK int store_begin(struct store *store, struct rn_err *err);
 // Commits if rc is not negative, else everything is as before. Returns rc or the commit's error.
 RN_MUST_CHECK int store_end(struct store *store, int rc, struct rn_err *err);
 RN_MUST_CHECK int store_find_low(struct store *store, struct rn_err *err);
 const struct store_recent *store_recall(const struct store *store, uint32_t tag, uint64_t seq);
-// Inside a transaction.
+// Inside a transaction, both.
+RN_MUST_CHECK int store_make_room(struct store *store, size_t bytes, struct rn_err *err);
 RN_MUST_CHECK int store_new_install(struct store *store, uint32_t tag, uint64_t first,
                                     uint64_t last, struct rn_err *err);
 

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SALVAGE_ROWS_MAX = 1000000, SCHEMA_IDS_MAX = 65536, META_COLUMNS = 11 };
+enum { SALVAGE_ROWS_MAX = 1000000, OBJECT_IDS_MAX = 65536, META_COLUMNS = 11 };
 #define PAD_MAX_BYTES ((off_t)1 << 32)
 
 int store_boot_name(char out[33])
@@ -81,7 +81,8 @@ static int copy_row(struct salvage *s, int columns, uint32_t blobs, struct rn_er
     return rn_stmt_run(s->put, err);
 }
 
-static bool schema_is_whole(struct rn_stmt *get)
+// Columns 1 and 2 of a schema, hints or a base.
+static bool object_is_whole(struct rn_stmt *get)
 {
     struct rn_span hash = rn_column_blob(get, 1), object = rn_column_blob(get, 2);
     uint8_t now[RN_HASH_BYTES];
@@ -91,36 +92,63 @@ static bool schema_is_whole(struct rn_stmt *get)
     return memcmp(now, hash.data, sizeof now) == 0;
 }
 
-static bool row_is_whole(struct salvage *s)
+static bool has(struct rn_db *db, const char *table, uint32_t id, int kind)
 {
-    char sql[80];
+    char sql[96];
+    int n = snprintf(sql, sizeof sql, "SELECT count(*) FROM %s WHERE id=%u", table, id);
+    if (kind)
+        snprintf(sql + n, sizeof sql - (size_t)n, " AND kind=%d", kind);
+    return rn_db_int(db, sql, 0) == 1;
+}
+
+// All that is needed to decode it could be read.
+static bool row_has_objects(const struct salvage *s, const struct store_row *row)
+{
+    struct rn_batch_info info;
+    if (!has(s->to, "schema", row->schema, 0))
+        return false;
+    if (rn_batch_open_body(row->body, &info, NULL) < 0)
+        return true; // not for us to judge
+    return (!info.has_hints || has(s->to, "object", info.hints_id, RN_OBJECT_HINTS)) &&
+           (!info.has_base || has(s->to, "object", info.base_id, RN_OBJECT_BASE));
+}
+
+static bool row_is_whole(const struct salvage *s)
+{
     const struct store_row row = {.schema = (uint32_t)rn_column_int(s->get, 2),
                                   .samples = (uint64_t)rn_column_int(s->get, 3),
                                   .t_first = rn_column_int(s->get, 4),
                                   .t_last = rn_column_int(s->get, 5),
                                   .crc = (uint32_t)rn_column_int(s->get, 9),
                                   .body = rn_column_blob(s->get, 11)};
-    if (!store_row_whole(&row, (uint32_t)rn_column_int(s->get, 10)))
-        return false;
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM schema WHERE id=%u", row.schema);
-    return rn_db_int(s->to, sql, 0) == 1;
+    return store_row_whole(&row, (uint32_t)rn_column_int(s->get, 10)) && row_has_objects(s, &row);
 }
 
-static int copy_schemas(struct salvage *s, struct rn_err *err)
+static int copy_objects(struct salvage *s, const char *max_sql, int columns, struct rn_err *err)
 {
-    int64_t max = rn_db_int(s->from, "SELECT max(id) FROM schema", SCHEMA_IDS_MAX);
-    if (max > SCHEMA_IDS_MAX)
-        max = SCHEMA_IDS_MAX;
+    int64_t max = rn_db_int(s->from, max_sql, OBJECT_IDS_MAX);
+    if (max > OBJECT_IDS_MAX)
+        max = OBJECT_IDS_MAX;
     for (int64_t id = 0; id <= max; id++) {
         rn_stmt_reset(s->get);
         rn_bind_int(s->get, 1, id);
-        if (rn_stmt_step(s->get, NULL) == 1 && schema_is_whole(s->get)) {
-            int rc = copy_row(s, 3, 6, err);
+        if (rn_stmt_step(s->get, NULL) == 1 && object_is_whole(s->get)) {
+            int rc = copy_row(s, columns, 6, err);
             if (rc < 0)
                 return rc;
         }
     }
     return RN_OK;
+}
+
+static int copy_schemas(struct salvage *s, struct rn_err *err)
+{
+    return copy_objects(s, "SELECT max(id) FROM schema", 3, err);
+}
+
+static int copy_companions(struct salvage *s, struct rn_err *err)
+{
+    return copy_objects(s, "SELECT max(id) FROM object", 5, err);
 }
 
 static int copy_batches(struct salvage *s, struct rn_err *err)
@@ -194,14 +222,22 @@ static int write_meta(struct salvage *s, struct store_report *report, struct rn_
     return rn_db_exec(s->to, sql, err);
 }
 
-// Names are never used twice, also when the highest rows could not be read.
-static int keep_sequence(struct salvage *s, struct rn_err *err)
+// Names and numbers are never used twice, also when the highest rows could not be read. Hints and
+// bases go when no row that is here refers to them; new ones are made.
+static int keep_sequences(struct salvage *s, struct rn_err *err)
 {
-    char sql[160];
+    char sql[400];
+    int64_t objects = rn_db_int(s->to, "SELECT coalesce(max(id),0) FROM object", 0);
+    int64_t before =
+        rn_db_int(s->from, "SELECT seq FROM sqlite_sequence WHERE name='object'", objects);
+    if (before > objects && before <= OBJECT_IDS_MAX)
+        objects = before;
     snprintf(sql, sizeof sql,
-             "DELETE FROM sqlite_sequence WHERE name='batch';"
-             "INSERT INTO sqlite_sequence VALUES('batch',%llu)",
-             (unsigned long long)s->seq_max);
+             "DELETE FROM sqlite_sequence WHERE name IN ('batch', 'object');"
+             "INSERT INTO sqlite_sequence VALUES('batch',%llu);"
+             "INSERT INTO sqlite_sequence VALUES('object',%lld);"
+             "UPDATE object SET first=0, last=%llu;",
+             (unsigned long long)s->seq_max, (long long)objects, (unsigned long long)s->seq_max);
     return rn_db_exec(s->to, sql, err);
 }
 
@@ -214,12 +250,17 @@ static int salvage_into(struct salvage *s, struct store_report *report, struct r
                          "INSERT OR IGNORE INTO schema VALUES(?,?,?)", copy_schemas, err);
     if (rc >= 0)
         rc = with_statements(
+            s, "SELECT id, hash, object, kind, schema FROM object WHERE id=?",
+            "INSERT OR IGNORE INTO object(id, hash, object, kind, schema) VALUES(?,?,?,?,?)",
+            copy_companions, err);
+    if (rc >= 0)
+        rc = with_statements(
             s,
             "SELECT seq, install, schema, samples, t_first, t_last, boot, boot_ms, "
             "trusted, crc, mark, body FROM batch WHERE seq=?",
             "INSERT OR IGNORE INTO batch VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", copy_batches, err);
     if (rc >= 0)
-        rc = keep_sequence(s, err);
+        rc = keep_sequences(s, err);
     if (rc >= 0)
         rc = write_meta(s, report, err);
     if (rc >= 0)

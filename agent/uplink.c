@@ -160,24 +160,59 @@ static void fetch(struct uplink *x, struct uplink_actions *a)
     get->last = x->fetch_end = x->fetching_live ? x->at.next : x->live_from;
 }
 
-static struct uplink_bound *bound_of(struct uplink *x, uint64_t install, uint32_t id)
+// ---- key messages -------------------------------------------------------------------------------
+
+// What a row names of one kind; 0: nothing.
+static uint32_t named(const struct uplink_names *names, enum rn_object kind)
 {
-    for (int i = 0; i < UPLINK_BOUND; i++)
-        if (x->bound[i].install == install && x->bound[i].id == id)
-            return &x->bound[i];
+    return kind == RN_OBJECT_HINTS  ? names->hints
+           : kind == RN_OBJECT_BASE ? names->base
+                                    : names->schema;
+}
+
+static bool names_it(const struct uplink_flight *f, enum rn_object kind, uint32_t id)
+{
+    bool none = kind != RN_OBJECT_SCHEMA && id == 0;
+    return f->seq != 0 && !none && named(&f->names, kind) == id;
+}
+
+static struct uplink_bound *bound_of(struct uplink *x, uint64_t install, enum rn_object kind,
+                                     uint32_t id)
+{
+    for (int i = 0; i < UPLINK_BOUND; i++) {
+        struct uplink_bound *b = &x->bound[i];
+        if (b->install == install && b->kind == kind && b->id == id)
+            return b;
+    }
     return NULL;
 }
 
-static void send_key(struct uplink *x, uint64_t install, uint32_t id, enum rn_object kind,
+// Nobody but us can have given hints or a base to the log. Given them it has for all installs.
+static bool was_given(const struct uplink *x, enum rn_object kind, uint32_t id)
+{
+    if (kind == RN_OBJECT_SCHEMA || id <= x->objects_known)
+        return true;
+    for (int i = 0; i < UPLINK_BOUND; i++) {
+        const struct uplink_bound *b = &x->bound[i];
+        if (b->install != 0 && b->kind == kind && b->id == id && b->given)
+            return true;
+    }
+    return false;
+}
+
+static void send_key(struct uplink *x, uint64_t install, enum rn_object kind, uint32_t id,
                      bool object, int64_t now, struct uplink_actions *a)
 {
-    struct uplink_bound *b = bound_of(x, install, id);
+    struct uplink_bound *b = bound_of(x, install, kind, id);
     if (!b) {
         b = &x->bound[x->bound_next++ % UPLINK_BOUND];
-        *b = (struct uplink_bound){.install = install, .id = id};
+        *b = (struct uplink_bound){.install = install, .kind = kind, .id = id};
     }
     b->sent_ms = now;
     b->object = object;
+    b->given |= object;
+    x->stats.keys++;
+    x->stats.objects += object;
     struct uplink_action *key = act(a, UPLINK_KEY);
     key->install = install;
     key->id = id;
@@ -185,11 +220,21 @@ static void send_key(struct uplink *x, uint64_t install, uint32_t id, enum rn_ob
     key->object = object;
 }
 
+// Binds everything that the row names and that is not bound yet.
+static void send_keys(struct uplink *x, const struct uplink_flight *f, int64_t now,
+                      struct uplink_actions *a)
+{
+    for (enum rn_object kind = RN_OBJECT_SCHEMA; kind <= RN_OBJECT_BASE; kind++) {
+        uint32_t id = named(&f->names, kind);
+        if (names_it(f, kind, id) && !bound_of(x, f->install, kind, id))
+            send_key(x, f->install, kind, id, !was_given(x, kind, id), now, a);
+    }
+}
+
 static void send_row(struct uplink *x, struct uplink_flight *f, int64_t now,
                      struct uplink_actions *a)
 {
-    if (!bound_of(x, f->install, f->schema))
-        send_key(x, f->install, f->schema, RN_OBJECT_SCHEMA, false, now, a);
+    send_keys(x, f, now, a);
     f->out = true;
     f->sent_ms = now;
     f->deadline_ms = now + ack_timeout(x, f->tries);
@@ -273,6 +318,7 @@ static void relabel(struct uplink *x, uint32_t tag, uint64_t first, uint64_t las
 static void adopt(struct uplink *x, uint64_t log_id, struct uplink_actions *a)
 {
     x->phase = UPLINK_PHASE_MOVING;
+    x->objects_known = 0;
     if (x->at.log_id != 0)
         forget_log(x);
     x->at.log_id = log_id;
@@ -471,7 +517,7 @@ static void on_reencoded(struct uplink *x, const struct uplink_event *e, int64_t
     free_flights(x, &old, now);
 }
 
-// The bridge dropped rows because it does not know their schema: tell it, then send them again.
+// The bridge dropped rows because it lacks an object that they name: tell it, then send them again.
 static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
                     struct uplink_actions *a)
 {
@@ -480,7 +526,7 @@ static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
     uint64_t install = 0;
     for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
         const struct uplink_flight *f = &x->flight[i];
-        if (f->seq != 0 && tag_of(f->install) == e->tag && f->schema == e->id)
+        if (tag_of(f->install) == e->tag && names_it(f, e->kind, e->id))
             install = f->install;
     }
     if (install == 0 && tag_of(x->at.install) == e->tag)
@@ -490,13 +536,13 @@ static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
         return;
     }
     x->stats.needs++;
-    const struct uplink_bound *b = bound_of(x, install, e->id);
+    const struct uplink_bound *b = bound_of(x, install, e->kind, e->id);
     bool again = b && e->object == b->object && now - b->sent_ms < key_repeat_ms;
     if (!again)
-        send_key(x, install, e->id, e->kind, e->object, now, a);
+        send_key(x, install, e->kind, e->id, e->object, now, a);
     for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
         struct uplink_flight *f = &x->flight[i];
-        if (f->out && f->install == install && f->schema == e->id) {
+        if (f->out && f->install == install && names_it(f, e->kind, e->id)) {
             f->out = again; // the key is under way: wait a moment before they go again
             f->deadline_ms = least(f->deadline_ms, now + key_repeat_ms);
         }
@@ -543,7 +589,7 @@ static void on_row(struct uplink *x, const struct uplink_event *e)
         *f = (struct uplink_flight){
             .seq = e->seq,
             .install = e->install,
-            .schema = e->schema,
+            .names = e->names,
             .state = e->seq <= x->at.published ? ROW_FROZEN : ROW_COMMITTED,
             .probe = probe,
         };
@@ -693,7 +739,8 @@ void uplink_reconf(struct uplink *x, const struct uplink_conf *conf)
 
 void uplink_init(struct uplink *x, const struct uplink_conf *conf, const struct uplink_saved *saved)
 {
-    *x = (struct uplink){.at = *saved, .window = 1, .probe_batch = 1};
+    *x = (struct uplink){
+        .at = *saved, .window = 1, .probe_batch = 1, .objects_known = saved->objects};
     uplink_reconf(x, conf);
     rn_rand_init(&x->rand, conf->seed);
     rn_ranges_init(&x->received, x->storage, UPLINK_RANGES);
@@ -779,7 +826,8 @@ void uplink_step(struct uplink *x, const struct uplink_event *event, int64_t mon
     if (mono_ms >= x->blocked_ms)
         x->blocked_ms = 0;
     dispatch(x, event, mono_ms, actions);
-    pump(x, mono_ms, actions);
+    if (!event->more)
+        pump(x, mono_ms, actions);
 }
 
 static void sooner(int64_t *wake, int64_t at)

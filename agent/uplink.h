@@ -23,9 +23,9 @@
 
 #define UPLINK_WINDOW_MAX  16
 #define UPLINK_RANGES      64
-#define UPLINK_BOUND       32
-#define UPLINK_ACTIONS_MAX 64
-#define UPLINK_RELABEL_MAX 8 // new installs per connection: bounds what a hostile bridge can cause
+#define UPLINK_BOUND       64
+#define UPLINK_ACTIONS_MAX 80 // each of the window with three key messages, and what else there is
+#define UPLINK_RELABEL_MAX 8  // new installs per connection: bounds what a hostile bridge can cause
 
 struct uplink_conf {
     int64_t ack_by_ms;          // what the bridge may take to answer
@@ -44,6 +44,12 @@ struct uplink_saved {
     uint64_t next;      // seq of the next row
     uint64_t published; // every row up to here may have been sent
     uint64_t log_id;    // that answered last, 0: none yet
+    uint32_t objects;   // highest number that hints or a base had so far
+};
+
+// Which objects a row names, by their local numbers.
+struct uplink_names {
+    uint32_t schema, hints, base; // hints, base: 0: none
 };
 
 enum uplink_event_type {
@@ -57,10 +63,10 @@ enum uplink_event_type {
     UPLINK_GOT_RECEIVED, // tag, first, last
     UPLINK_GOT_DURABLE,  // tag, first, last, crc
     UPLINK_GOT_REFUSED,  // tag, first, last, reason
-    UPLINK_GOT_NEED,     // tag, kind, id, object
+    UPLINK_GOT_NEED,     // tag, kind, id, object; more: another one follows
     UPLINK_GOT_CONFLICT, // tag, first, last
     // Answers to actions:
-    UPLINK_ROW,        // FETCH: seq, install, schema
+    UPLINK_ROW,        // FETCH: seq, install, names
     UPLINK_NO_ROW,     // FETCH: there is none in the range
     UPLINK_FROZEN,     // FREEZE: up_to is committed
     UPLINK_SETTLED,    // SETTLE: first, last, low; ok: false if the CRCs differ
@@ -75,11 +81,12 @@ struct uplink_event {
     enum uplink_event_type type;
     uint64_t seq, install, up_to, low, log_id;
     uint64_t first, last;
-    uint32_t tag, crc, reason, schema, window;
+    uint32_t tag, crc, reason, window;
+    struct uplink_names names;
     int64_t hold_ms, spread_ms;
     enum rn_object kind;
     uint32_t id;
-    bool object, ok;
+    bool object, more, ok;
     struct rn_hello hello;
 };
 
@@ -88,7 +95,7 @@ enum uplink_action_type {
     UPLINK_FETCH,    // lowest row with first <= seq < last: ROW or NO_ROW
     UPLINK_FREEZE,   // commit "published up to seq": FROZEN or BLOCKED
     UPLINK_SEND,     // seq with low; GONE or BLOCKED if it can't
-    UPLINK_KEY,      // bind schema `id` of `install`; object: send it along
+    UPLINK_KEY,      // bind object `kind` `id` of `install`; object: send it along
     UPLINK_SETTLE,   // rows of install tag in first..last: fate; DURABLE checks crc. SETTLED
     UPLINK_REENCODE, // row seq anew in encoding 0: REENCODED; SETTLED as refused or GONE if it
                      // can't
@@ -116,7 +123,7 @@ enum uplink_phase { UPLINK_PHASE_OFF, UPLINK_PHASE_HELLO, UPLINK_PHASE_MOVING, U
 struct uplink_flight {
     uint64_t seq; // 0: free
     uint64_t install;
-    uint32_t schema;
+    struct uplink_names names;
     enum row_state state; // ROW_COMMITTED: waits for its freeze; ROW_FROZEN
     bool out;             // sent, no answer yet; else to be sent
     bool probe;           // asks again about a row that was received
@@ -126,13 +133,16 @@ struct uplink_flight {
 
 struct uplink_bound {
     uint64_t install; // 0: free
+    enum rn_object kind;
     uint32_t id;
     bool object; // the last key message carried the object
+    bool given;  // one did
     int64_t sent_ms;
 };
 
 struct uplink_stats {
     uint64_t sent, resent, timeouts, received, durable, refused, reencoded, conflicts, mismatches,
+        keys, objects, // key messages, and those of them that carried the object
         needs, announces, relabels,
         foreign,  // answers about another install or log
         answered; // batches that were sent on this connection and had their first answer
@@ -148,6 +158,7 @@ struct uplink {
     struct uplink_flight flight[UPLINK_WINDOW_MAX];
     struct uplink_bound bound[UPLINK_BOUND];
     uint32_t bound_next;
+    uint32_t objects_known; // hints and bases up to this number may be in the log that answers
     uint32_t window, peer_window; // ours now; the bridge's bound, 0: none said
     uint64_t live_from;           // rows from here on are live, those before are backlog
     uint64_t live_next, back_next;

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { EVENTS_MAX = 2 * UPLINK_ACTIONS_MAX };
+enum { EVENTS_MAX = 128 };
 
 struct uplink_io {
     struct uplink core;
@@ -40,6 +40,17 @@ static void store_failed(struct uplink_io *io, const struct rn_err *err)
 
 // ---- actions ------------------------------------------------------------------------------------
 
+static struct uplink_names names_of(const struct store_row *row)
+{
+    struct rn_batch_info info;
+    struct uplink_names names = {.schema = row->schema};
+    if (rn_batch_open_body(row->body, &info, NULL) < 0)
+        return names; // the bridge will say what it thinks of it
+    names.hints = info.has_hints ? info.hints_id : 0;
+    names.base = info.has_base ? info.base_id : 0;
+    return names;
+}
+
 static void do_fetch(struct uplink_io *io, const struct uplink_action *a)
 {
     struct store_row row;
@@ -50,7 +61,7 @@ static void do_fetch(struct uplink_io *io, const struct uplink_action *a)
         store_failed(io, &err);
     if (rc == 1)
         e = (struct uplink_event){
-            .type = UPLINK_ROW, .seq = row.seq, .install = row.install, .schema = row.schema};
+            .type = UPLINK_ROW, .seq = row.seq, .install = row.install, .names = names_of(&row)};
     push(io, &e);
 }
 
@@ -92,9 +103,10 @@ static void do_key(struct uplink_io *io, const struct uplink_action *a)
 {
     struct rn_key_msg msg = {.install = a->install, .kind = a->kind, .id = a->id};
     struct rn_err err;
-    if (a->kind != RN_OBJECT_SCHEMA)
-        return; // no other objects are made
-    if (store_schema(io->store, a->id, msg.hash, &msg.object, &err) < 0)
+    int rc = a->kind == RN_OBJECT_SCHEMA
+                 ? store_schema(io->store, a->id, msg.hash, &msg.object, &err)
+                 : store_object(io->store, a->kind, a->id, msg.hash, &msg.object, &err);
+    if (rc < 0)
         return; // the bridge asked for what never was
     msg.has_object = a->object;
     rn_buf_clear(&io->out);
@@ -141,7 +153,7 @@ static int encode_anew(struct uplink_io *io, uint64_t seq, struct store_row *row
 {
     uint8_t hash[RN_HASH_BYTES];
     struct rn_span object;
-    uint32_t enc = 0;
+    struct rn_batch_info info = {0};
     int rc = store_next(io->store, seq, seq + 1, row, err);
     if (rc != 1)
         return rc;
@@ -149,16 +161,17 @@ static int encode_anew(struct uplink_io *io, uint64_t seq, struct store_row *row
     rn_buf_append(&io->out, row->body.data, row->body.len);
     rc = store_schema(io->store, row->schema, hash, &object, err);
     if (rc >= 0)
-        rc = encoder_renew(io->conf.encoder, object, rn_buf_span(&io->out), &enc, body, err);
+        rc = encoder_renew(io->conf.encoder, object, rn_buf_span(&io->out), &info, body, err);
     else if (rc != RN_ENOENT)
         return rc;
     if (rc == RN_ENOMEM)
         return rc;
-    encoder_refused(io->conf.encoder, enc);
+    encoder_refused(io->conf.encoder, &info);
     *fit = rc >= 0;
     if (*fit)
         rn_complain(&io->encodings, rn_clock_mono_ms(), 60000, RN_LOG_WARN, "encoding_refused",
-                    "encoding=%u seq=%llu", enc, (unsigned long long)seq);
+                    "encoding=%u refs=%d seq=%llu", info.enc, info.has_base || info.has_hints,
+                    (unsigned long long)seq);
     return 1;
 }
 
@@ -337,6 +350,7 @@ void uplink_io_ack(struct uplink_io *io, const struct rn_ack *ack)
                                                    .tag = ack->tag,
                                                    .kind = ack->need[i].kind,
                                                    .id = ack->need[i].id,
+                                                   .more = i + 1 < ack->nneed,
                                                    .object = ack->need[i].object});
     for (uint32_t i = 0; i < ack->nconflict; i++)
         uplink_io_event(io, &(struct uplink_event){.type = UPLINK_GOT_CONFLICT,
@@ -383,7 +397,8 @@ void uplink_io_attach(struct uplink_io *io, struct store *store)
                                        .low = s->low,
                                        .next = s->next,
                                        .published = s->published,
-                                       .log_id = s->log_id};
+                                       .log_id = s->log_id,
+                                       .objects = s->objects};
     struct uplink_stats stats = io->core.stats;
     io->store = store;
     io->count = 0;

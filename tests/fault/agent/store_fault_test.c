@@ -163,7 +163,7 @@ static void flipped_bytes_anywhere_never_stop_the_buffer(void **state)
     struct rn_rand rand;
     rn_rand_init(&rand, 2);
     int salvaged = 0;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 60; round++) {
         char path[128], what[64], aside[128];
         struct stat info;
         fill(60);

@@ -1,6 +1,7 @@
 // The uplink against a model of disk, broker and bridge on a virtual clock, from seeds: loss,
-// repetition, reordering, restarts of everything, a bridge that forgets, a buffer restored from an
-// old copy, eviction. A failure prints its seed; UPLINK_SEED=n runs that one alone.
+// repetition, reordering, restarts of everything, a bridge that forgets its log, bindings or single
+// objects (schemas, hints, bases), a buffer restored from an old copy, eviction. A failure prints
+// its seed; UPLINK_SEED=n runs that one alone.
 #include "agent/uplink.h"
 #include <runnel/crc.h>
 #include <runnel/rand.h>
@@ -19,8 +20,10 @@ enum {
     ROWS = 4096,    // seqs of one buffer
     CONTENT = 8192, // batches ever made
     NAMES = 16384,  // names in a log
-    MAIL = 512,     // messages under way
-    EVENTS = 128,   // that wait for the core, as in its shell
+    OBJECTS = 4096, // schemas, hints and bases ever made
+    BINDINGS = 4096,
+    MAIL = 512,   // messages under way
+    EVENTS = 128, // that wait for the core, as in its shell
 };
 
 // ---- the disk -----------------------------------------------------------------------------------
@@ -28,13 +31,16 @@ enum {
 struct disk_row {
     bool there;
     uint64_t install;
-    uint32_t content, schema;
+    uint32_t content;
+    struct uplink_names names;
     bool packed; // in an encoding above 0
 };
 
 struct disk {
     struct disk_row row[ROWS];
     uint64_t install, next, published, log_id;
+    uint32_t objects, schema, hints, base; // numbers: the highest, and what batches name now
+    uint32_t what[OBJECTS];                // by number: which object of the world
 };
 
 static uint64_t disk_low(const struct disk *d)
@@ -54,16 +60,24 @@ struct name {
     bool said;          // durable was said
 };
 
+struct binding {
+    uint64_t install;
+    enum rn_object kind;
+    uint32_t id, what;
+};
+
 struct bridge {
     struct name name[NAMES];
     uint32_t n;
     uint64_t log_id;
     uint64_t announced[64];
     uint32_t nannounced;
-    uint64_t bound[64]; // install ^ schema << 48 of what it can decode
+    struct binding bound[BINDINGS];
     uint32_t nbound;
+    bool has[OBJECTS]; // by object of the world
     int64_t down_until;
     bool plain_only; // refuses encodings above 0
+    bool no_refs;    // refuses hints and bases
 };
 
 // ---- messages -----------------------------------------------------------------------------------
@@ -75,8 +89,12 @@ struct mail {
     enum mail_type type;
     uint32_t connection;
     uint64_t install, seq;
-    uint32_t content, schema;
-    bool object, with_ack, packed;
+    uint32_t content;
+    struct uplink_names names;
+    uint32_t what[RN_OBJECT_BASE + 1]; // by kind: the objects that a batch was encoded with
+    enum rn_object kind;               // key message: kind, id, what[kind]
+    uint32_t id;
+    bool object, packed;
     struct uplink_event event; // down
     uint64_t log_id;
 };
@@ -96,13 +114,14 @@ struct world {
     bool has_copy, restored;
     struct bridge bridge;
     struct mail mail[MAIL];
-    uint32_t nmail, contents, connection;
+    uint32_t nmail, contents, connection, objects;
     bool connected;
     int64_t reconnect_at, next_batch_at;
     struct fate fate[CONTENT];
     uint32_t loss, repeat; // per cent
-    uint64_t sends, conflicts;
-    bool packing, packed_refused; // the agent may pack; not on this connection any more
+    uint64_t sends, conflicts, keys, objects_sent, referring;
+    bool packing, referencing, packed_refused,
+        refs_refused; // the agent may pack; not on this connection any more
     struct uplink_event queue[EVENTS];
     uint32_t head, count;
     bool running;
@@ -199,21 +218,77 @@ static void say_durable(struct world *w, struct name *n)
                                  .crc = crc_of_one(n->content)});
 }
 
+static bool find_bound(const struct bridge *b, uint64_t install, enum rn_object kind, uint32_t id,
+                       uint32_t *what)
+{
+    for (uint32_t i = 0; i < b->nbound; i++) {
+        const struct binding *at = &b->bound[i];
+        *what = at->what;
+        if (at->install == install && at->kind == kind && at->id == id)
+            return true;
+    }
+    return false;
+}
+
+static void say_need(struct world *w, uint64_t install, enum rn_object kind, uint32_t id,
+                     bool object)
+{
+    say(w, (struct uplink_event){.type = UPLINK_GOT_NEED,
+                                 .tag = (uint32_t)install,
+                                 .kind = kind,
+                                 .id = id,
+                                 .object = object});
+}
+
+static void bridge_key(struct world *w, const struct mail *m)
+{
+    struct bridge *b = &w->bridge;
+    uint32_t what = m->what[m->kind], before = 0;
+    bool old = find_bound(b, m->install, m->kind, m->id, &before);
+    check(w, !old || before == what, "a number is bound to another object");
+    if (m->object)
+        b->has[what] = true;
+    if (!b->has[what]) {
+        say_need(w, m->install, m->kind, m->id, true);
+        return;
+    }
+    check(w, old || b->nbound < BINDINGS, "the model has too few bindings");
+    if (!old)
+        b->bound[b->nbound++] = (struct binding){m->install, m->kind, m->id, what};
+}
+
+static uint32_t number(const struct uplink_names *names, enum rn_object kind)
+{
+    return kind == RN_OBJECT_SCHEMA ? names->schema
+           : kind == RN_OBJECT_BASE ? names->base
+                                    : names->hints;
+}
+
+// Says what it lacks, all at once or not.
+static bool can_decode(struct world *w, const struct mail *m)
+{
+    bool good = true;
+    for (enum rn_object kind = RN_OBJECT_SCHEMA; kind <= RN_OBJECT_BASE; kind++) {
+        uint32_t id = number(&m->names, kind);
+        if (id == 0 || (!good && dice(w, 2)))
+            continue;
+        uint32_t what = 0;
+        bool bound = find_bound(&w->bridge, m->install, kind, id, &what);
+        bool lacks = !bound || !w->bridge.has[what];
+        check(w, !bound || what == m->what[kind], "decoded with another object");
+        if (lacks)
+            say_need(w, m->install, kind, id, bound);
+        good = good && !lacks;
+    }
+    return good;
+}
+
 static void bridge_batch(struct world *w, const struct mail *m)
 {
     struct bridge *b = &w->bridge;
     if (!knows(b->announced, b->nannounced, m->install))
         return;
-    uint64_t key = m->install ^ (uint64_t)m->schema << 48;
-    if (!knows(b->bound, b->nbound, key)) {
-        say(w, (struct uplink_event){.type = UPLINK_GOT_NEED,
-                                     .tag = (uint32_t)m->install,
-                                     .kind = RN_OBJECT_SCHEMA,
-                                     .id = m->schema,
-                                     .object = true});
-        return;
-    }
-    if (m->packed && b->plain_only) {
+    if (m->packed && (b->plain_only || (b->no_refs && (m->names.hints || m->names.base)))) {
         say(w, (struct uplink_event){.type = UPLINK_GOT_REFUSED,
                                      .tag = (uint32_t)m->install,
                                      .first = m->seq,
@@ -221,6 +296,9 @@ static void bridge_batch(struct world *w, const struct mail *m)
                                      .reason = RN_REFUSED_ENCODING});
         return;
     }
+    if (!can_decode(w, m))
+        return;
+    w->referring += m->names.hints || m->names.base;
     struct name *n = find_name(b, m->install, m->seq);
     if (n && n->content != m->content) {
         w->conflicts++;
@@ -268,7 +346,7 @@ static void do_fetch(struct world *w, const struct uplink_action *a)
         const struct disk_row *r = &w->disk.row[s];
         if (r->there) {
             feed(w, &(struct uplink_event){
-                        .type = UPLINK_ROW, .seq = s, .install = r->install, .schema = r->schema});
+                        .type = UPLINK_ROW, .seq = s, .install = r->install, .names = r->names});
             return;
         }
     }
@@ -292,23 +370,51 @@ static void do_send(struct world *w, const struct uplink_action *a)
                           .install = r->install,
                           .seq = a->seq,
                           .content = r->content,
-                          .schema = r->schema,
+                          .names = r->names,
+                          .what = {[RN_OBJECT_SCHEMA] = w->disk.what[r->names.schema],
+                                   [RN_OBJECT_HINTS] = w->disk.what[r->names.hints],
+                                   [RN_OBJECT_BASE] = w->disk.what[r->names.base]},
                           .packed = r->packed});
+}
+
+static void do_key(struct world *w, const struct uplink_action *a)
+{
+    struct mail m = {
+        .type = UP_KEY, .install = a->install, .kind = a->kind, .id = a->id, .object = a->object};
+    if (a->id > w->disk.objects)
+        return; // never was
+    m.what[a->kind] = w->disk.what[a->id];
+    w->keys++;
+    w->objects_sent += a->object;
+    post(w, m);
+}
+
+// The model numbers objects of all kinds together.
+static uint32_t new_object(struct world *w)
+{
+    check(w, w->disk.objects + 1 < OBJECTS && w->objects + 1 < OBJECTS, "too few objects");
+    w->disk.what[++w->disk.objects] = ++w->objects;
+    return w->disk.objects;
 }
 
 static void do_reencode(struct world *w, const struct uplink_action *a)
 {
     struct disk_row *old = &w->disk.row[a->seq];
     struct uplink_event e = {.type = UPLINK_GONE, .tag = a->tag, .seq = a->seq};
-    check(w, w->bridge.plain_only && a->reason == RN_REFUSED_ENCODING, "encoded anew for nothing");
+    check(w, (w->bridge.plain_only || w->bridge.no_refs) && a->reason == RN_REFUSED_ENCODING,
+          "encoded anew for nothing");
     check(w, !old->there || old->packed, "what was plain already is encoded anew");
     check(w, w->disk.next < ROWS, "the model's disk is too small");
-    w->packed_refused = true;
+    if (old->names.hints || old->names.base)
+        w->refs_refused = true;
+    else
+        w->packed_refused = true;
     if (old->there) {
         uint64_t seq = w->disk.next++;
         w->disk.row[seq] = *old;
         w->disk.row[seq].install = w->disk.install;
         w->disk.row[seq].packed = old->there = false;
+        w->disk.row[seq].names.hints = w->disk.row[seq].names.base = 0;
         e.type = UPLINK_REENCODED;
         e.first = a->seq;
         e.last = seq;
@@ -378,8 +484,7 @@ static void execute(struct world *w, const struct uplink_action *a)
         do_send(w, a);
         break;
     case UPLINK_KEY:
-        post(w, (struct mail){
-                    .type = UP_KEY, .install = a->install, .schema = a->id, .object = a->object});
+        do_key(w, a);
         break;
     case UPLINK_SETTLE:
         do_settle(w, a);
@@ -427,7 +532,8 @@ static void start_agent(struct world *w)
                                        .low = disk_low(&w->disk),
                                        .next = w->disk.next,
                                        .published = w->disk.published,
-                                       .log_id = w->disk.log_id};
+                                       .log_id = w->disk.log_id,
+                                       .objects = w->disk.objects};
     uplink_init(&w->core, &conf, &saved);
     w->connected = false;
     w->reconnect_at = w->now + (int64_t)dice(w, 2000);
@@ -440,11 +546,23 @@ static void make_batch(struct world *w)
     uint64_t seq = w->disk.next++;
     uint32_t content = w->contents++;
     w->fate[content].made = true;
+    if (w->disk.schema == 0 || content % 400 == 399)
+        w->disk.schema = new_object(w);
+    bool packed = w->packing && !w->packed_refused;
+    struct uplink_names names = {.schema = w->disk.schema};
+    if (packed && w->referencing && dice(w, 30) == 0)
+        w->disk.hints = new_object(w);
+    if (packed && w->referencing && dice(w, 10) == 0)
+        w->disk.base = new_object(w);
+    if (packed && !w->refs_refused) {
+        names.hints = w->referencing && dice(w, 10) == 0 ? 0 : w->disk.hints;
+        names.base = w->referencing && dice(w, 10) == 0 ? 0 : w->disk.base;
+    }
     w->disk.row[seq] = (struct disk_row){.there = true,
                                          .install = w->disk.install,
                                          .content = content,
-                                         .schema = content / 400,
-                                         .packed = w->packing && !w->packed_refused};
+                                         .names = names,
+                                         .packed = packed};
     bool open = w->core.phase == UPLINK_PHASE_OPEN;
     if (open)
         w->disk.published = seq;
@@ -483,8 +601,24 @@ static void restart_bridge(struct world *w, bool forget)
         return;
     for (uint32_t i = 0; i < b->n; i++)
         w->fate[b->name[i].content].times = 0;
-    *b = (struct bridge){
-        .log_id = b->log_id + 1, .down_until = b->down_until, .plain_only = b->plain_only};
+    *b = (struct bridge){.log_id = b->log_id + 1,
+                         .down_until = b->down_until,
+                         .plain_only = b->plain_only,
+                         .no_refs = b->no_refs};
+}
+
+// Its log stays, but some of what it needs to decode is gone, as after a damaged file.
+static void lose_objects(struct world *w)
+{
+    struct bridge *b = &w->bridge;
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        b->has[i] = b->has[i] && dice(w, 3) > 0;
+    for (uint32_t i = 0; i < b->nbound;) {
+        if (dice(w, 3) == 0)
+            b->bound[i] = b->bound[--b->nbound];
+        else
+            i++;
+    }
 }
 
 // The machine's disk is put back to an old copy: what was made since is gone from it.
@@ -504,7 +638,7 @@ static void restore(struct world *w)
 
 static void fault(struct world *w, bool with_copies)
 {
-    switch (dice(w, 9)) {
+    switch (dice(w, 10)) {
     case 0:
     case 1:
         disconnect(w);
@@ -527,6 +661,9 @@ static void fault(struct world *w, bool with_copies)
     case 6:
         for (uint64_t i = dice(w, 4); i > 0; i--)
             evict_oldest(w);
+        break;
+    case 8:
+        lose_objects(w);
         break;
     case 7:
         w->loss = (uint32_t)dice(w, 40);
@@ -562,8 +699,8 @@ static void deliver(struct world *w, const struct mail *m)
         return;
     if (m->type == UP_BIRTH)
         bridge_birth(w, m);
-    else if (m->type == UP_KEY && m->object)
-        learn(w->bridge.bound, &w->bridge.nbound, m->install ^ (uint64_t)m->schema << 48);
+    else if (m->type == UP_KEY)
+        bridge_key(w, m);
     else if (m->type == UP_BATCH)
         bridge_batch(w, m);
 }
@@ -587,7 +724,7 @@ static void tick(struct world *w, int64_t batch_every)
     if (!w->connected && w->now >= w->reconnect_at) {
         w->connected = true;
         w->connection++;
-        w->packed_refused = false;
+        w->packed_refused = w->refs_refused = false;
         feed(w, &(struct uplink_event){.type = UPLINK_CONNECTED});
     }
     deliver_due(w);
@@ -641,11 +778,14 @@ static struct world *new_world(uint64_t seed)
     return w;
 }
 
-static void run(uint64_t seed, bool with_copies, bool plain_only)
+enum manner { TAKES_ALL, PLAIN_ONLY, NO_REFS };
+
+static void run(uint64_t seed, bool with_copies, enum manner manner)
 {
     struct world *w = new_world(seed);
-    w->packing = true;
-    w->bridge.plain_only = plain_only;
+    w->packing = w->referencing = true;
+    w->bridge.plain_only = manner == PLAIN_ONLY;
+    w->bridge.no_refs = manner == NO_REFS;
     w->loss = (uint32_t)dice(w, 30);
     w->repeat = (uint32_t)dice(w, 20);
     int64_t fault_at = 3000, end = 400000;
@@ -658,37 +798,75 @@ static void run(uint64_t seed, bool with_copies, bool plain_only)
     }
     drain(w, 3600000);
     account(w);
+    check(w, manner == TAKES_ALL ? w->referring > 20 : w->referring == 0,
+          "not as many batches as should be came with hints or a base");
     free(w);
 }
 
-static void seeds(bool with_copies, bool plain_only, uint64_t count)
+static void seeds(bool with_copies, enum manner manner, uint64_t count)
 {
     const char *one = getenv("UPLINK_SEED");
     if (one) {
-        run(strtoull(one, NULL, 10), with_copies, plain_only);
+        run(strtoull(one, NULL, 10), with_copies, manner);
         return;
     }
     for (uint64_t seed = 1; seed <= count; seed++)
-        run(seed, with_copies, plain_only);
+        run(seed, with_copies, manner);
 }
 
 static void nothing_is_lost_or_doubled_whatever_fails(void **state)
 {
     (void)state;
-    seeds(false, false, 100);
+    seeds(false, TAKES_ALL, 100);
 }
 
 static void restored_copies_lose_and_merge_nothing(void **state)
 {
     (void)state;
-    seeds(true, false, 100);
+    seeds(true, TAKES_ALL, 100);
 }
 
 static void a_bridge_that_refuses_an_encoding_loses_and_doubles_nothing(void **state)
 {
     (void)state;
-    seeds(false, true, 100);
-    seeds(true, true, 50);
+    seeds(false, PLAIN_ONLY, 100);
+    seeds(true, PLAIN_ONLY, 50);
+}
+
+static void a_bridge_that_refuses_hints_and_bases_loses_and_doubles_nothing(void **state)
+{
+    (void)state;
+    seeds(false, NO_REFS, 100);
+    seeds(true, NO_REFS, 50);
+}
+
+// 100 batches with one base and one set of hints: each is sent once, with its object at once.
+static void hints_and_a_base_are_given_unasked_and_once(void **state)
+{
+    (void)state;
+    struct world *w = new_world(9);
+    w->packing = true;
+    while (w->core.phase != UPLINK_PHASE_OPEN)
+        tick(w, 0);
+    make_batch(w);
+    drain(w, 60000); // the schema is asked for
+    uint64_t keys = w->keys, objects = w->objects_sent;
+    w->disk.hints = new_object(w);
+    w->disk.base = new_object(w);
+    for (int i = 0; i < 100; i++) {
+        make_batch(w);
+        drain(w, 60000);
+    }
+    check(w, w->referring >= 99, "batches do not name them");
+    check(w, w->objects_sent - objects == 2, "the objects were not sent once each");
+    check(w, w->keys - keys <= 4, "key messages were repeated");
+    disconnect(w);
+    start_agent(w); // after a restart the bindings are said again, the objects are not
+    objects = w->objects_sent;
+    make_batch(w);
+    drain(w, 60000);
+    check(w, w->objects_sent == objects, "objects that the log has were sent again");
+    free(w);
 }
 
 static void a_refused_encoding_costs_each_row_one_more_transmission(void **state)
@@ -839,6 +1017,8 @@ int main(void)
         cmocka_unit_test(a_refused_encoding_costs_each_row_one_more_transmission),
         cmocka_unit_test(a_claim_about_rows_that_are_not_in_flight_changes_nothing),
         cmocka_unit_test(a_bridge_that_refuses_an_encoding_loses_and_doubles_nothing),
+        cmocka_unit_test(a_bridge_that_refuses_hints_and_bases_loses_and_doubles_nothing),
+        cmocka_unit_test(hints_and_a_base_are_given_unasked_and_once),
         cmocka_unit_test(nothing_is_lost_or_doubled_whatever_fails),
         cmocka_unit_test(restored_copies_lose_and_merge_nothing),
     };

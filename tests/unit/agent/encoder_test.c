@@ -109,7 +109,7 @@ static void a_refused_encoding_is_left_out_until_the_next_connection(void **stat
     uint32_t enc;
     cut(e, &enc);
     assert_int_equal(enc, RN_ENC_RANGE);
-    encoder_refused(e, RN_ENC_RANGE);
+    encoder_refused(e, &(struct rn_batch_info){.enc = RN_ENC_RANGE});
     cut(e, &enc);
     assert_int_equal(enc, RN_ENC_PLAIN);
     encoder_connected(e);
@@ -157,13 +157,12 @@ static void a_refused_batch_comes_back_in_encoding_0_with_the_same_cells(void **
         struct rn_batch_info info;
         struct rn_grid again;
         uint8_t sent[4096];
-        uint32_t enc = 0;
         assert_int_equal(encoder_smallest(e, &schema, 3, &grid, &packed, NULL), RN_OK);
         assert_true(packed.len <= sizeof sent);
         memcpy(sent, packed.data, packed.len);
         packed.data = sent;
-        assert_int_equal(encoder_renew(e, object, packed, &enc, &plain, NULL), RN_OK);
-        assert_int_equal(enc, from);
+        assert_int_equal(encoder_renew(e, object, packed, &info, &plain, NULL), RN_OK);
+        assert_int_equal(info.enc, from);
         assert_int_equal(rn_batch_open_body(plain, &info, NULL), RN_OK);
         assert_int_equal(info.enc, RN_ENC_PLAIN);
         assert_int_equal(info.schema_id, 3);
@@ -181,15 +180,15 @@ static void what_cannot_be_encoded_anew_is_said(void **state)
     struct encoder *e = encoder_of(1u << RN_ENC_PLAIN);
     struct rn_span body, out;
     uint8_t sent[4096];
-    uint32_t enc = 9;
+    struct rn_batch_info info;
     assert_int_equal(encoder_smallest(e, &schema, 3, &grid, &body, NULL), RN_OK);
     assert_true(body.len <= sizeof sent);
     memcpy(sent, body.data, body.len);
     body.data = sent;
-    assert_int_equal(encoder_renew(e, object, body, &enc, &out, NULL), RN_EINVAL);
-    assert_int_equal(enc, RN_ENC_PLAIN);
+    assert_int_equal(encoder_renew(e, object, body, &info, &out, NULL), RN_EINVAL);
+    assert_int_equal(info.enc, RN_ENC_PLAIN);
     body.len--;
-    assert_true(encoder_renew(e, object, body, &enc, &out, NULL) < 0);
+    assert_true(encoder_renew(e, object, body, &info, &out, NULL) < 0);
     encoder_free(e);
 }
 

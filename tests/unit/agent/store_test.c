@@ -504,6 +504,86 @@ static void equal_schemas_share_an_id_and_come_back_whole(void **state)
     store_close(s);
 }
 
+static int keep(struct store *s, enum rn_object kind, uint32_t schema, const char *object,
+                uint32_t *id)
+{
+    uint8_t hash[RN_HASH_BYTES];
+    rn_sha256(hash, object, strlen(object));
+    return store_keep_object(s, kind, schema, hash, rn_span_text(object), id, NULL);
+}
+
+static void hints_and_bases_come_back_whole_and_their_numbers_are_never_used_twice(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    uint32_t schema = schema_of(s, "schema"), hints = 0, base = 0, found = 0;
+    uint8_t hash[RN_HASH_BYTES];
+    struct rn_span object;
+    assert_int_equal(store_newest_object(s, RN_OBJECT_BASE, schema, &found, &object, NULL),
+                     RN_ENOENT);
+    assert_int_equal(keep(s, RN_OBJECT_HINTS, schema, "hints", &hints), RN_OK);
+    for (int i = 0; i < 10; i++) // no row refers to those before
+        assert_int_equal(keep(s, RN_OBJECT_BASE, schema, i < 9 ? "older" : "base", &base), RN_OK);
+    assert_int_equal(base, hints + 10);
+    store_close(s);
+    s = open_small();
+    assert_int_equal(store_state(s)->objects, base);
+    assert_int_equal(store_newest_object(s, RN_OBJECT_BASE, schema, &found, &object, NULL), RN_OK);
+    assert_int_equal(found, base);
+    assert_memory_equal(object.data, "base", 4);
+    assert_int_equal(store_object(s, RN_OBJECT_HINTS, hints, hash, &object, NULL), RN_OK);
+    assert_memory_equal(object.data, "hints", 5);
+    assert_int_equal(store_object(s, RN_OBJECT_BASE, hints, hash, &object, NULL), RN_ENOENT);
+    assert_int_equal(store_object(s, RN_OBJECT_BASE, base - 2, hash, &object, NULL), RN_ENOENT);
+    assert_int_equal(keep(s, RN_OBJECT_HINTS, schema, "hints again", &found), RN_OK);
+    assert_int_equal(found, base + 1);
+    store_close(s);
+}
+
+// A row each between two bases; the rows stay.
+static void a_base_is_kept_for_as_long_as_a_row_may_refer_to_it(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    uint32_t schema = schema_of(s, "schema"), id = 0, first = 0, more = 0;
+    uint8_t hash[RN_HASH_BYTES];
+    struct rn_span object;
+    assert_int_equal(keep(s, RN_OBJECT_BASE, schema, "base", &first), RN_OK);
+    for (int i = 1; i < STORE_OBJECTS; i++) {
+        add(s, i);
+        assert_int_equal(keep(s, RN_OBJECT_BASE, schema, "base", &id), RN_OK);
+    }
+    assert_int_equal(id, STORE_OBJECTS);
+    add(s, 0);
+    assert_int_equal(keep(s, RN_OBJECT_BASE, schema, "base", &more), RN_ELIMIT);
+    assert_int_equal(keep(s, RN_OBJECT_HINTS, schema, "hints", &more), RN_OK);
+    for (uint32_t i = first; i <= id; i++)
+        assert_int_equal(store_object(s, RN_OBJECT_BASE, i, hash, &object, NULL), RN_OK);
+    assert_int_equal(store_settle(s, tag(s), 1, 1, 0, ROW_REFUSED, NULL), 1);
+    assert_int_equal(keep(s, RN_OBJECT_BASE, schema, "base", &more), RN_OK);
+    assert_int_equal(store_object(s, RN_OBJECT_BASE, first, hash, &object, NULL), RN_ENOENT);
+    assert_int_equal(store_object(s, RN_OBJECT_BASE, first + 1, hash, &object, NULL), RN_OK);
+    store_close(s);
+}
+
+static void hints_and_bases_take_a_small_part_of_the_buffer(void **state)
+{
+    (void)state;
+    struct store_report report;
+    struct store *s = reopen(7, 128 << 10, &report);
+    static char large[10001];
+    uint32_t schema = schema_of(s, "schema"), id = 0;
+    memset(large, 'x', sizeof large - 1);
+    assert_int_equal(keep(s, RN_OBJECT_BASE, schema, large, &id), RN_OK);
+    add(s, 0);
+    assert_int_equal(keep(s, RN_OBJECT_BASE, schema, large, &id), RN_ELIMIT);
+    for (int i = 0; i < 1000; i++)
+        add(s, i);
+    assert_true(store_state(s)->rows > 100);
+    assert_true(ledger_balanced(&store_state(s)->ledger));
+    store_close(s);
+}
+
 static void a_second_agent_is_kept_out_of_the_folder(void **state)
 {
     (void)state;
@@ -557,6 +637,9 @@ int main(void)
         IN_FOLDER(a_conflict_relabels_its_rows_and_what_was_not_published),
         IN_FOLDER(another_log_takes_every_row_under_the_current_install),
         IN_FOLDER(equal_schemas_share_an_id_and_come_back_whole),
+        IN_FOLDER(hints_and_bases_come_back_whole_and_their_numbers_are_never_used_twice),
+        IN_FOLDER(a_base_is_kept_for_as_long_as_a_row_may_refer_to_it),
+        IN_FOLDER(hints_and_bases_take_a_small_part_of_the_buffer),
         IN_FOLDER(a_second_agent_is_kept_out_of_the_folder),
         cmocka_unit_test(without_a_disk_it_works_in_memory),
     };

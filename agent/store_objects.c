@@ -1,0 +1,120 @@
+// The buffer's hints and bases; see store.h.
+#include "agent/store.h"
+
+#include "agent/store_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { OBJECT_SHARE = 8 }; // they take at most this part of max_bytes
+
+// Those of schemas that are gone are nobody's newest any more; those that no row refers to go.
+static int drop_unused_objects(struct store *store, struct rn_err *err)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "UPDATE object SET last=%lld WHERE last=9223372036854775807 AND schema NOT IN "
+             "(SELECT id FROM schema);"
+             "DELETE FROM object WHERE last<9223372036854775807 AND NOT EXISTS "
+             "(SELECT 1 FROM batch WHERE seq BETWEEN object.first AND object.last)",
+             (long long)store->now.state.next - 1);
+    return rn_db_exec(store->db, sql, err);
+}
+
+static int room_for_object(struct store *store, enum rn_object kind, size_t bytes,
+                           struct rn_err *err)
+{
+    char sql[96];
+    int rc = drop_unused_objects(store, err);
+    if (rc < 0)
+        return rc;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM object WHERE kind=%d", kind);
+    if (rn_db_int(store->db, sql, 0) >= STORE_OBJECTS)
+        return rn_fail(err, RN_ELIMIT, "%d hints or bases are in use", STORE_OBJECTS);
+    int64_t held = rn_db_int(store->db, "SELECT coalesce(sum(length(object)),0) FROM object", 0);
+    if (held + (int64_t)bytes > store->conf.max_bytes / OBJECT_SHARE)
+        return rn_fail(err, RN_ELIMIT, "hints and bases take %lld bytes", (long long)held);
+    return store_make_room(store, bytes, err);
+}
+
+static int retire_newest(struct store *store, enum rn_object kind, uint32_t schema,
+                         struct rn_err *err)
+{
+    struct rn_stmt *retire = store->stmt[SQL_OBJECT_RETIRE];
+    rn_bind_int(retire, 1, kind);
+    rn_bind_int(retire, 2, schema);
+    rn_bind_int(retire, 3, (int64_t)store->now.state.next - 1);
+    return rn_stmt_run(retire, err);
+}
+
+static int add_object(struct store *store, enum rn_object kind, uint32_t schema,
+                      const uint8_t hash[RN_HASH_BYTES], struct rn_span object, struct rn_err *err)
+{
+    struct store_state *state = &store->now.state;
+    if (state->objects >= 65535)
+        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,535 object numbers");
+    int rc = room_for_object(store, kind, object.len, err);
+    if (rc >= 0)
+        rc = retire_newest(store, kind, schema, err);
+    if (rc < 0)
+        return rc;
+    struct rn_stmt *add = store->stmt[SQL_OBJECT_ADD];
+    rn_bind_int(add, 1, kind);
+    rn_bind_int(add, 2, schema);
+    rn_bind_int(add, 3, (int64_t)state->next);
+    rn_bind_blob(add, 4, (struct rn_span){hash, RN_HASH_BYTES});
+    rn_bind_blob(add, 5, object);
+    rc = rn_stmt_run(add, err);
+    if (rc < 0)
+        return rc;
+    state->objects = (uint32_t)rn_db_last_rowid(store->db);
+    state->bytes_written += object.len;
+    return store_find_low(store, err);
+}
+
+int store_keep_object(struct store *store, enum rn_object kind, uint32_t schema,
+                      const uint8_t hash[RN_HASH_BYTES], struct rn_span object, uint32_t *id,
+                      struct rn_err *err)
+{
+    int rc = store_begin(store, err);
+    if (rc < 0)
+        return rc;
+    rc = store_end(store, add_object(store, kind, schema, hash, object, err), err);
+    if (rc >= 0)
+        *id = store->now.state.objects;
+    return rc;
+}
+
+int store_newest_object(struct store *store, enum rn_object kind, uint32_t schema, uint32_t *id,
+                        struct rn_span *object, struct rn_err *err)
+{
+    struct rn_stmt *get = store->stmt[SQL_OBJECT_NEWEST];
+    rn_stmt_reset(get);
+    rn_bind_int(get, 1, kind);
+    rn_bind_int(get, 2, schema);
+    int rc = rn_stmt_step(get, err);
+    if (rc == 1) {
+        *id = (uint32_t)rn_column_int(get, 0);
+        *object = rn_column_blob(get, 1);
+        return RN_OK;
+    }
+    rn_stmt_reset(get);
+    return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "schema %u has no such object", schema);
+}
+
+int store_object(struct store *store, enum rn_object kind, uint32_t id, uint8_t hash[RN_HASH_BYTES],
+                 struct rn_span *object, struct rn_err *err)
+{
+    struct rn_stmt *get = store->stmt[SQL_OBJECT_GET];
+    rn_stmt_reset(get);
+    rn_bind_int(get, 1, id);
+    rn_bind_int(get, 2, kind);
+    int rc = rn_stmt_step(get, err);
+    if (rc == 1 && rn_column_blob(get, 0).len == RN_HASH_BYTES) {
+        memcpy(hash, rn_column_blob(get, 0).data, RN_HASH_BYTES);
+        *object = rn_column_blob(get, 1);
+        return RN_OK;
+    }
+    rn_stmt_reset(get);
+    return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "there are no hints or base %u", id);
+}
