@@ -52,6 +52,10 @@ static void release_borrowed(struct store *store)
 int store_begin(struct store *store, struct rn_err *err)
 {
     release_borrowed(store);
+    if (store->settled) {
+        store->settled = false;
+        return RN_OK;
+    }
     store->before = store->now;
     return rn_db_begin(store->db, err);
 }
@@ -91,6 +95,24 @@ int store_end(struct store *store, int rc, struct rn_err *err)
         return done;
     }
     return rc;
+}
+
+int store_flush(struct store *store, struct rn_err *err)
+{
+    if (!store->settled)
+        return RN_OK;
+    int rc = store_begin(store, err);
+    return rc < 0 ? rc : store_end(store, RN_OK, err);
+}
+
+bool store_waits(const struct store *store)
+{
+    return store->settled;
+}
+
+uint64_t store_safe_low(const struct store *store)
+{
+    return store->settled ? store->before.state.low : store->now.state.low;
 }
 
 static void remember(struct store *store, uint64_t install, uint64_t seq, uint32_t crc)
@@ -448,8 +470,11 @@ int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t las
     rc = store_begin(store, err);
     if (rc < 0)
         return rc;
-    rc = store_end(store, drop_range(store, tag, first, last, &t, fate, err), err);
-    return rc < 0 ? rc : 1;
+    rc = drop_range(store, tag, first, last, &t, fate, err);
+    if (rc < 0)
+        return store_end(store, rc, err);
+    store->settled = true;
+    return 1;
 }
 
 // ---- replacing ----------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 // ledger.
 //
 // Promises: what store_append or store_journal returned RN_OK for survives a power cut; the ledger
-// is committed in the same transaction as the rows that it is about; the file stays within
-// max_bytes (oldest rows go first, counted, and moved in the ledger if they turn out to have
-// arrived); a damaged file is renamed to buffer.db.damaged, its
-// rows are salvaged one by one and the rest is counted as lost. It knows bytes, not metrics.
+// is committed in the same transaction as the rows that it is about; a settled row costs no commit
+// of its own (it goes with the next one: until then a crash brings it back, to be sent again); the
+// file stays within max_bytes (oldest rows go first, counted, and moved in the ledger if they turn
+// out to have arrived); a damaged file is renamed to buffer.db.damaged, its rows are salvaged one
+// by one and the rest is counted as lost. It knows bytes, not metrics.
 //
 // One thread. One process per folder (lock file). With folder NULL the same in memory: for a disk
 // that is full or read-only.
@@ -115,9 +116,15 @@ void store_sent(struct store *store, uint64_t seq);
 // Deletes the rows of install tag in first..last. ROW_DURABLE checks crc, the CRC-32C over the
 // rows' CRCs (4 bytes big-endian each, in order; rows settled shortly before are remembered): 1
 // settled, 0 the CRCs differ and nothing was changed. ROW_REFUSED does not check. Evicted rows that
-// are remembered count as rows of the range; their samples move in the ledger.
+// are remembered count as rows of the range; their samples move in the ledger. Committed with the
+// next commit, or by store_flush or store_close.
 RN_MUST_CHECK int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                                uint32_t crc, enum row_state fate, struct rn_err *err);
+bool store_waits(const struct store *store); // what was settled is not committed yet
+RN_MUST_CHECK int store_flush(struct store *store, struct rn_err *err);
+// state.low as of the last commit. No more may be told to anybody: a crash could bring rows back
+// that the bridge would not know any more.
+uint64_t store_safe_low(const struct store *store);
 // Puts a new row with the same samples and another body in the place of row old, under the current
 // install: 1 and *seq of the new one, 0 if old is not there (any more).
 RN_MUST_CHECK int store_replace(struct store *store, const struct store_row *old,

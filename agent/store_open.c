@@ -309,6 +309,7 @@ void store_close(struct store *store)
 {
     if (!store)
         return;
+    (void)!store_flush(store, NULL); // if it can't be, the rows are sent again
     close_db(store);
     if (store->lock_fd >= 0)
         close(store->lock_fd);

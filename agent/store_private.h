@@ -65,6 +65,7 @@ struct store {
     int lock_fd;
     int64_t boot; // row of this boot
     struct store_known now, before;
+    bool settled; // a transaction is open that has settled rows and waits for company
     const struct rn_ranges *received;
     struct store_recent recent[STORE_RECENT];
     uint32_t recent_next;

@@ -19,8 +19,9 @@ struct uplink_io {
     struct rn_buf out; // a message being made
     struct uplink_event queue[EVENTS_MAX];
     uint32_t head, count;
-    bool running; // inside the event loop below: new events are queued
-    bool failed;  // the store failed: told at the end
+    bool running;     // inside the event loop below: new events are queued
+    bool failed;      // the store failed: told at the end
+    int64_t flush_ms; // when what was settled is committed at the latest; 0: not planned
     struct rn_err err;
     struct rn_complaint refusals, mismatches, encodings;
 };
@@ -88,8 +89,9 @@ static void do_send(struct uplink_io *io, const struct uplink_action *a)
                      .type = UPLINK_GONE, .seq = a->seq, .low = store_state(io->store)->low});
         return;
     }
+    uint64_t safe = store_safe_low(io->store), low = a->low < safe ? a->low : safe;
     struct rn_batch_head head = {
-        .tag = (uint32_t)row.install, .seq = row.seq, .low = row.seq - a->low};
+        .tag = (uint32_t)row.install, .seq = row.seq, .low = row.seq - low};
     rn_buf_clear(&io->out);
     rn_batch_put_head(&io->out, &head);
     rn_buf_append(&io->out, row.body.data, row.body.len);
@@ -132,11 +134,14 @@ static void note_settled(struct uplink_io *io, const struct uplink_action *a, bo
 static void do_settle(struct uplink_io *io, const struct uplink_action *a)
 {
     struct rn_err err;
+    bool waited = store_waits(io->store);
     int rc = store_settle(io->store, a->tag, a->first, a->last, a->crc, a->fate, &err);
     if (rc < 0) {
         store_failed(io, &err);
         return; // not settled: it will be asked about again
     }
+    if (!waited && store_waits(io->store)) // the next batch's commit takes it along, if one comes
+        io->flush_ms = rn_clock_mono_ms() + io->conf.core.ack_by_ms;
     note_settled(io, a, rc == 1);
     push(io, &(struct uplink_event){.type = UPLINK_SETTLED,
                                     .tag = a->tag,
@@ -272,6 +277,8 @@ static void execute(struct uplink_io *io, const struct uplink_action *a)
 static void arm(struct uplink_io *io)
 {
     int64_t wake = uplink_wake(&io->core), now = rn_clock_mono_ms();
+    if (io->flush_ms && io->flush_ms < wake)
+        wake = io->flush_ms;
     if (wake == INT64_MAX)
         rn_timer_stop(io->timer);
     else
@@ -302,8 +309,19 @@ void uplink_io_event(struct uplink_io *io, const struct uplink_event *event)
     }
 }
 
+static void flush_if_due(struct uplink_io *io)
+{
+    struct rn_err err;
+    if (io->flush_ms == 0 || rn_clock_mono_ms() < io->flush_ms)
+        return;
+    io->flush_ms = 0;
+    if (store_flush(io->store, &err) < 0)
+        store_failed(io, &err); // told at the end of the event that follows
+}
+
 static void on_timer(void *arg)
 {
+    flush_if_due(arg);
     uplink_io_event(arg, &(struct uplink_event){.type = UPLINK_TIME});
 }
 
@@ -402,6 +420,7 @@ void uplink_io_attach(struct uplink_io *io, struct store *store)
     struct uplink_stats stats = io->core.stats;
     io->store = store;
     io->count = 0;
+    io->flush_ms = 0;
     uplink_init(&io->core, &io->conf.core, &saved);
     io->core.stats = stats;
     store_set_received(store, &io->core.received);

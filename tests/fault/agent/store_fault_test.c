@@ -117,6 +117,57 @@ static void a_kill_at_any_moment_loses_nothing_that_was_committed(void **state)
     munmap(done, sizeof *done);
 }
 
+static uint32_t crc_over(struct store *s, uint64_t first, uint64_t last)
+{
+    struct store_row row;
+    struct rn_err err;
+    uint32_t crc = 0;
+    for (uint64_t seq = first; seq <= last; seq++) {
+        assert_int_equal(store_next(s, seq, seq + 1, &row, &err), 1);
+        const uint8_t b[4] = {(uint8_t)(row.crc >> 24), (uint8_t)(row.crc >> 16),
+                              (uint8_t)(row.crc >> 8), (uint8_t)row.crc};
+        crc = rn_crc32c(crc, b, 4);
+    }
+    return crc;
+}
+
+// Settles rows 1 and 2 of 3, then does something and dies without a close.
+static void settle_and_die(void (*then)(struct store *s))
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store_report report;
+        struct store *s = open_store(&report);
+        uint32_t tag = (uint32_t)store_state(s)->install;
+        uint32_t crc = crc_over(s, 1, 2);
+        bool good = store_settle(s, tag, 1, 2, crc, ROW_DURABLE, NULL) == 1 && store_waits(s) &&
+                    store_state(s)->low == 3 && store_safe_low(s) == 1;
+        then(s);
+        good = good && store_safe_low(s) == (store_waits(s) ? 1 : 3);
+        _exit(good ? 0 : 1);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void then_nothing(struct store *s)
+{
+    (void)s;
+}
+
+static void then_flush(struct store *s)
+{
+    (void)!store_flush(s, NULL);
+}
+
+static void then_append(struct store *s)
+{
+    struct rn_err err;
+    (void)!add(s, 7, &err);
+}
+
 static void fill(uint64_t rows)
 {
     struct store_report report;
@@ -125,6 +176,31 @@ static void fill(uint64_t rows)
     for (uint64_t i = 0; i < rows; i++)
         assert_int_equal(add(s, i, &err), RN_OK);
     store_close(s);
+}
+
+static void what_was_settled_goes_with_the_next_commit_and_comes_back_before_it(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*then)(struct store *s);
+        uint64_t low, rows, delivered;
+    } cases[] = {{then_nothing, 1, 3, 0}, {then_flush, 3, 1, 2}, {then_append, 3, 2, 2}};
+    for (int i = 0; i < 3; i++) {
+        struct store_report report;
+        fill(3);
+        settle_and_die(cases[i].then);
+        struct store *s = open_store(&report);
+        const struct store_state *st = store_state(s);
+        assert_false(report.quarantined);
+        assert_int_equal(st->low, cases[i].low);
+        assert_int_equal(st->rows, cases[i].rows);
+        assert_int_equal(st->ledger.delivered, cases[i].delivered * SAMPLES);
+        assert_int_equal(st->ledger.pending, cases[i].rows * SAMPLES);
+        assert_true(ledger_balanced(&st->ledger));
+        store_close(s);
+        drop_folder(NULL);
+        assert_int_equal(mkdir(folder, 0700), 0);
+    }
 }
 
 static void path_of(char out[128], const char *name)
@@ -287,6 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(a_kill_at_any_moment_loses_nothing_that_was_committed),
+        IN_FOLDER(what_was_settled_goes_with_the_next_commit_and_comes_back_before_it),
         IN_FOLDER(flipped_bytes_anywhere_never_stop_the_buffer),
         IN_FOLDER(a_file_cut_short_gives_back_what_is_left),
         IN_FOLDER(a_file_that_is_no_database_is_set_aside),
