@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """Trains a prior for encoding 2 on captures of /proc: what its probabilities are at the start of a
 batch. A published prior never changes (the vectors of schemas/vectors would): a better one gets the
-next number. Prior 1 was trained on the first half of host2 and on all of host3 (bench/data).
+next number. Prior 1 was trained on the first half of host2 and on all of host3 (bench/data), and, for the
+bytes of texts, on the lines of README.md and docs/*.md as they were then.
 
-    bench/support/prior.py OUT.txt [FILE:PART...]      PART: the share that is used, 0..1
+    bench/support/prior.py OUT.txt [FILE:PART...]      PART: the share that is used, 0..1; *.md: lines of text
     bench/support/prior.py --c schemas/prior-1.txt lib/wire/prior.c
 """
 import pathlib
@@ -15,7 +16,9 @@ import packed  # noqa: E402
 import vitals  # noqa: E402
 
 BATCHES = ((10, 6), (10, 24), (10, 60), (1, 60))
+TEXTS = 40   # lines of a batch
 SURE = 14    # decisions that a start is worth, at most
+SURE_OF_TEXT = 4  # texts differ more from each other
 SPREAD = 0.03  # what a level tells about the next
 
 
@@ -54,6 +57,17 @@ def count(path, part, tally):
         print(f"{path}: {len(batches)} batches of {n} at {step} s")
 
 
+def count_texts(path, tally):
+    lines = [line.strip(" |#*-`\n") for line in path.read_text().splitlines()]
+    lines = [line.encode()[:120].decode(errors="ignore") for line in lines if len(line) > 20]
+    schema = {1: 1, 2: 10**9, 3: 1, 4: [{1: "log", 3: [{1: "message", 2: 4}], 4: [[]]}]}
+    for at in range(0, len(lines) - TEXTS, TEXTS):
+        packed.encode(2, schema, list(range(TEXTS)), [lines[at:at + TEXTS]], tally=tally)
+    for name, count in (("text_same", 2), ("known", 4)):  # prose never says the same twice: states do
+        tally[packed.AT[name]:packed.AT[name] + count] = [[0, 0] for _ in range(count)]
+    print(f"{path}: {len(lines)} lines")
+
+
 def spread(tally, start, levels, width):
     """Levels without much data lean on their neighbours."""
     at = packed.AT[start]
@@ -73,9 +87,11 @@ def write(path, tally):
         spread(tally, start, levels, width)
     lines = ["# Prior 1 of encoding 2: probability of 0 in 1/65536, decisions seen; in the order of",
              "# docs/PROTOCOL.md. Never edited: vectors depend on it."]
-    for zero, one in tally:
+    texts = range(packed.AT["text_byte"], packed.AT["text_byte"] + 3 * 256)
+    for at, (zero, one) in enumerate(tally):
         p = int(65536 * (zero + 0.4) / (zero + one + 0.8) + 0.5)
-        lines.append(f"{min(65488, max(48, p))} {min(SURE, int(zero + one))}")
+        sure = SURE_OF_TEXT if at in texts else SURE
+        lines.append(f"{min(65488, max(48, p))} {min(sure, int(zero + one))}")
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -104,7 +120,10 @@ def main():
     tally = [[0, 0] for _ in range(packed.ODDS)]
     for source in sys.argv[2:]:
         path, _, part = source.partition(":")
-        count(path, float(part or 1), tally)
+        if path.endswith(".md"):
+            count_texts(pathlib.Path(path), tally)
+        else:
+            count(path, float(part or 1), tally)
     write(out, tally)
 
 

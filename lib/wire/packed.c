@@ -33,8 +33,10 @@ static bool load_model(struct packed *c, void *work, size_t size)
         return false;
     memcpy(model->p, model_prior_p, sizeof model->p);
     memcpy(model->seen, model_prior_seen, sizeof model->seen);
-    memset(model->neighbour, 0, sizeof model->neighbour);
+    memset(model->near, 0, sizeof model->near);
     memset(model->learned, 0, sizeof model->learned); // of fields whose first series has a rule
+    memset(model->known, 0xff, sizeof model->known);  // MODEL_NOT_KNOWN
+    memset(model->places, 0, sizeof model->places);
     c->model = model;
     c->odds = (struct range_odds){model->p, model->seen};
     return true;

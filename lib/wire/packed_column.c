@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define UNIT_WORTH 12 // differences times bits of the unit that make it worth its bytes
+
 // ---- times --------------------------------------------------------------------------------------
 
 void code_times(struct packed *c)
@@ -95,6 +97,48 @@ static void find_shape(struct packed *c, struct line *line)
         packed_fail(c, RN_EINVAL, "a cell is there though it is not due");
 }
 
+// Whether the column's differences may have a unit that they are all multiples of.
+static bool may_have_unit(const struct line *line)
+{
+    enum rn_type type = line->column.field->type;
+    return !line->rule && type != RN_BOOL && type != RN_TEXT;
+}
+
+static uint64_t common(uint64_t a, uint64_t b)
+{
+    while (b) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+// Encoding: pages, sectors, sixteenths of a degree ... Worth it from a few differences on.
+static void find_unit(const struct packed *c, struct line *line)
+{
+    uint64_t unit = 0, before = 0;
+    uint32_t moves = 0;
+    bool begun = false;
+    for (uint32_t tick = line->first; tick < c->grid->n && unit != 1;
+         tick = next_due(c, line, tick)) {
+        size_t at = rn_grid_at(c->grid, line->column.index, tick);
+        if (c->grid->states[at] != RN_CELL_SCALED)
+            continue;
+        uint64_t value = (uint64_t)c->grid->cells[at].i;
+        if (begun && value != before) {
+            unit = common(size_of((int64_t)(value - before)), unit);
+            moves++;
+        }
+        before = value;
+        begun = true;
+    }
+    if (unit > 1 && unit <= UINT32_MAX && moves * bits_of(unit) >= UNIT_WORTH) {
+        line->shape |= SHAPE_UNIT;
+        line->unit = unit;
+    }
+}
+
 static void code_shape(struct packed *c, struct line *line, uint32_t due)
 {
     uint8_t shape = line->shape;
@@ -105,15 +149,38 @@ static void code_shape(struct packed *c, struct line *line, uint32_t due)
             is_float && range_bit(c, AT_LITERALS + c->last_literals, shape & SHAPE_LITERALS);
         uint32_t habit = line->hint.step < 63 ? line->hint.step : 63;
         bool varying = due > 1 && range_bit(c, AT_VARIES + habit, shape & SHAPE_VARIES);
+        bool unit = varying && may_have_unit(line) &&
+                    range_bit(c, AT_UNITS + c->last_unit, shape & SHAPE_UNIT);
         shape = (uint8_t)((missing ? SHAPE_MISSING : 0) | (literals ? SHAPE_LITERALS : 0) |
-                          (varying ? SHAPE_VARIES : 0));
+                          (varying ? SHAPE_VARIES : 0) | (unit ? SHAPE_UNIT : 0));
     }
     shape = code_byte(c, shape);
-    if (shape > 7 || (shape & SHAPE_LITERALS && !is_float) || (shape & SHAPE_VARIES && due < 2))
+    if (shape > 15 || (shape & SHAPE_LITERALS && !is_float) || (shape & SHAPE_VARIES && due < 2) ||
+        (shape & SHAPE_UNIT && !(shape & SHAPE_VARIES && may_have_unit(line))))
         packed_fail(c, RN_EFORMAT, "shape does not fit its column");
+    if (shape & SHAPE_VARIES && may_have_unit(line))
+        c->last_unit = shape & SHAPE_UNIT;
     line->shape = shape;
     c->last_missing = shape & SHAPE_MISSING;
     c->last_literals = shape & SHAPE_LITERALS;
+}
+
+static void code_unit(struct packed *c, struct line *line)
+{
+    uint64_t unit = line->unit;
+    if (c->ranged)
+        unit = (uint64_t)code_odd(c, ODD_UNIT, (int64_t)unit);
+    if (c->ranged || c->putting)
+        put_varint(c, unit);
+    else
+        unit = get_varint(c);
+    if (unit < 2 || unit > UINT32_MAX) {
+        packed_fail(c, RN_EFORMAT, "a unit is out of range");
+        return;
+    }
+    line->unit = unit;
+    int32_t level = line->level - log_of(unit - 1);
+    line->level = level < 0 ? 0 : level;
 }
 
 static bool present_in_last(const struct packed *c, uint32_t tick)
@@ -222,12 +289,12 @@ static void learn_column(struct packed *c, const struct line *line)
         return;
     bool varies_on = line->shape & SHAPE_VARIES;
     uint8_t *step = &c->model->learned[line->column.position % MODEL_LEARNED].step;
-    *step = varies_on ? (uint8_t)((line->level + 64) >> 7) : 0;
+    *step = varies_on ? (uint8_t)((line->level + log_of(line->unit - 1) + 64) >> 7) : 0;
 }
 
 static void code_column(struct packed *c, const struct column *column, const struct rn_rule *rule)
 {
-    struct line line = {.column = *column, .rule = rule};
+    struct line line = {.column = *column, .rule = rule, .unit = 1};
     set_due(c, &line);
     uint32_t due = count_due(c, &line);
     if (due == 0 || c->failed)
@@ -240,7 +307,11 @@ static void code_column(struct packed *c, const struct column *column, const str
         line.before = (uint64_t)c->with->base->column[column->index];
     if (c->putting)
         find_shape(c, &line);
+    if (c->putting && line.shape & SHAPE_VARIES && may_have_unit(&line))
+        find_unit(c, &line);
     code_shape(c, &line, due);
+    if (line.shape & SHAPE_UNIT)
+        code_unit(c, &line);
     code_presence(c, &line);
     if (line.shape & SHAPE_LITERALS)
         code_literals(c, &line);

@@ -159,16 +159,6 @@ int64_t code_odd(struct packed *c, enum model_odd sort, int64_t value)
     return value;
 }
 
-uint64_t code_count(struct packed *c, enum model_odd sort, uint64_t count)
-{
-    if (!c->ranged && !c->putting)
-        return get_varint(c);
-    if (c->ranged)
-        count = (uint64_t)code_odd(c, sort, (int64_t)count);
-    put_varint(c, count);
-    return count;
-}
-
 bool code_bit(struct packed *c, struct bit_run *run, uint32_t at, bool bit)
 {
     uint32_t place = run->count++ % 8;

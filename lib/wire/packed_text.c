@@ -1,13 +1,86 @@
-// Texts of a column: as before, as some cells back, or new. See packed_walk.h.
+// Texts of a column: as before, in encoding 1 as some cells back, in encoding 2 one that is known,
+// or new. See packed_walk.h.
 #include "lib/wire/packed_walk.h"
 
-#define TEXT_BACK 255 // present cells that a text is looked for in
+#define TEXT_BACK   255 // present cells that a text is looked for in
+#define ALIKE_MAX   8   // bytes before a place that are compared
+#define CONTEXT     0xffffff
+#define PLACE_SHIFT 24 // leaves 8 bits of 32
+_Static_assert(1 << (32 - PLACE_SHIFT) == MODEL_PLACES, "a place has 8 bits");
+
+// Where a text comes from: TEXT_SAME as the cell before, TEXT_NEW, or so many cells back.
+enum { TEXT_SAME = 0, TEXT_NEW = 1 };
+
+// A guess at the bytes to come: those that followed the same three bytes the last time.
+struct guess {
+    const uint8_t *at;
+    size_t left;
+    uint32_t run;     // bytes that were alike up to here
+    uint32_t context; // the three bytes before; at the start of a text its column
+};
+
+// What stands at a place; of the text that is being coded only the bytes so far are known.
+static void guess_from(const struct packed *c, struct guess *guess, uint32_t place, size_t at,
+                       struct rn_span so_far)
+{
+    size_t cell = (place - 1) >> 8, byte = (place - 1) & 255;
+    struct rn_span text = cell == at ? so_far : rn_grid_text(c->grid, cell);
+    guess->at = text.data + byte;
+    guess->left = text.len - byte;
+    guess->run = 0;
+    while (guess->run < ALIKE_MAX && guess->run < byte && guess->run < so_far.len &&
+           guess->at[-1 - (int)guess->run] == so_far.data[so_far.len - 1 - guess->run])
+        guess->run++;
+}
+
+static uint32_t kind_of(uint8_t byte)
+{
+    if (byte >= '0' && byte <= '9')
+        return 1;
+    return byte >= 0x80 || ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'z') ? 2 : 0;
+}
+
+// One byte of a new text in cell `at`.
+static uint8_t range_text_byte(struct packed *c, struct guess *guess, size_t at,
+                               struct rn_span so_far, uint8_t byte)
+{
+    uint32_t *place = &c->model->places[guess->context * 0x9e3779b1 >> PLACE_SHIFT];
+    uint8_t before = so_far.len ? so_far.data[so_far.len - 1] : 0;
+    if (!guess->left && *place)
+        guess_from(c, guess, *place, at, so_far);
+    *place = (uint32_t)(1 + (at << 8 | so_far.len));
+    bool right = false;
+    if (guess->left) {
+        uint32_t run = guess->run < MODEL_TEXT_RUNS ? guess->run : MODEL_TEXT_RUNS - 1;
+        right = range_bit(c, AT_TEXT_GUESS + run, byte == *guess->at);
+    }
+    if (right) {
+        byte = *guess->at++;
+        guess->left--;
+        guess->run++;
+    } else {
+        byte = (uint8_t)range_tree(c, AT_TEXT_BYTE + 256 * kind_of(before), 8, byte);
+        guess->left = 0;
+    }
+    guess->context = (guess->context << 8 | byte) & CONTEXT;
+    return byte;
+}
+
+static uint64_t code_count(struct packed *c, uint64_t count)
+{
+    if (!c->ranged && !c->putting)
+        return get_varint(c);
+    put_varint(c, count);
+    return count;
+}
 
 static void code_new_text(struct packed *c, const struct line *line, uint32_t tick, size_t at)
 {
     uint8_t bytes[RN_TEXT_MAX];
+    struct guess guess = {.context = line->column.index};
     struct rn_span text = c->putting ? rn_grid_text(c->grid, at) : (struct rn_span){bytes, 0};
-    uint64_t len = code_count(c, ODD_TEXT_LENGTH, text.len);
+    uint64_t len = c->ranged ? (uint64_t)code_odd(c, ODD_TEXT_LENGTH, (int64_t)text.len) : text.len;
+    len = code_count(c, len);
     if (len > RN_TEXT_MAX || len > c->text_left) {
         packed_fail(c, RN_ELIMIT, "texts are more than their space");
         return;
@@ -16,7 +89,7 @@ static void code_new_text(struct packed *c, const struct line *line, uint32_t ti
     for (uint64_t i = 0; i < len; i++) {
         uint8_t byte = c->putting ? text.data[i] : 0;
         if (c->ranged)
-            byte = (uint8_t)range_tree(c, AT_TEXT_BYTE, 8, byte);
+            byte = range_text_byte(c, &guess, at, (struct rn_span){bytes, i}, byte);
         bytes[i] = code_byte(c, byte);
     }
     if (c->putting)
@@ -40,60 +113,63 @@ static uint32_t back_by(const struct packed *c, const struct line *line, uint32_
     return UINT32_MAX;
 }
 
-// How many present cells back the same text is, 2 or more; 0: nowhere near.
+// How many present cells back the same text is, 2 or more; 1, TEXT_NEW: nowhere near.
 static uint32_t find_back(const struct packed *c, const struct line *line, uint32_t tick, size_t at)
 {
     uint32_t back = 0;
     while (back < TEXT_BACK && (tick = back_by(c, line, tick, 1)) != UINT32_MAX)
         if (++back > 1 && cell_same(c->grid, rn_grid_at(c->grid, line->column.index, tick), at))
             return back;
-    return 0;
+    return TEXT_NEW;
 }
 
-// Where a text comes from: TEXT_SAME as the cell before, TEXT_NEW, or so many cells back.
-enum { TEXT_SAME = 0, TEXT_NEW = 1 };
-
-static uint64_t find_source(struct packed *c, const struct line *line, uint32_t tick, size_t at)
+static void plain_cell_text(struct packed *c, struct line *line, uint32_t tick, size_t at)
 {
-    if (!line->begun)
-        return TEXT_NEW;
-    if (cell_same(c->grid, line->text, at))
-        return TEXT_SAME;
-    uint32_t back = find_back(c, line, tick, at);
-    return back ? back : TEXT_NEW;
-}
-
-static uint64_t code_source(struct packed *c, struct line *line, uint64_t source)
-{
-    if (!line->begun)
-        return TEXT_NEW;
-    if (!c->ranged)
-        return code_count(c, ODD_TEXT_BACK, source);
-    bool same = range_bit(c, AT_TEXT_SAME + line->same, source == TEXT_SAME);
-    line->same = same;
-    if (same || !range_bit(c, AT_TEXT_SEEN, source != TEXT_NEW)) {
-        source = same ? TEXT_SAME : TEXT_NEW;
-        put_varint(c, source);
-        return source;
-    }
-    return code_count(c, ODD_TEXT_BACK, source);
-}
-
-void code_cell_text(struct packed *c, struct line *line, uint32_t tick, size_t at)
-{
-    uint64_t source = c->putting ? find_source(c, line, tick, at) : TEXT_NEW;
-    source = code_source(c, line, source);
+    uint64_t source = TEXT_NEW;
+    if (line->begun && c->putting)
+        source = cell_same(c->grid, line->text, at) ? TEXT_SAME : find_back(c, line, tick, at);
+    if (line->begun)
+        source = code_count(c, source);
     if (source == TEXT_NEW) {
         code_new_text(c, line, tick, at);
         return;
     }
     if (c->putting)
         return;
-    uint32_t from = line->begun && source <= TEXT_BACK
-                        ? back_by(c, line, tick, source ? (uint32_t)source : 1)
-                        : UINT32_MAX;
+    uint32_t from =
+        source <= TEXT_BACK ? back_by(c, line, tick, source ? (uint32_t)source : 1) : UINT32_MAX;
     if (from == UINT32_MAX)
         packed_fail(c, RN_EFORMAT, "a text refers to no cell");
     else
         copy_cell(c->grid, at, rn_grid_at(c->grid, line->column.index, from));
+}
+
+// Its plain bytes tell the slot of a known text, plus 2, instead of how many cells back it is.
+static void range_cell_text(struct packed *c, struct line *line, uint32_t tick, size_t at)
+{
+    uint32_t slot;
+    if (line->begun) {
+        bool same = c->putting && cell_same(c->grid, line->text, at);
+        line->same = range_bit(c, AT_TEXT_SAME + line->same, same);
+    }
+    if (line->same) {
+        put_varint(c, TEXT_SAME);
+        if (!c->putting)
+            copy_cell(c->grid, at, line->text);
+    } else if (code_known(c, line, at, &slot)) {
+        put_varint(c, slot + 2U);
+    } else {
+        put_varint(c, TEXT_NEW);
+        code_new_text(c, line, tick, at);
+        if (!c->failed)
+            note_known(c, at);
+    }
+}
+
+void code_cell_text(struct packed *c, struct line *line, uint32_t tick, size_t at)
+{
+    if (c->ranged)
+        range_cell_text(c, line, tick, at);
+    else
+        plain_cell_text(c, line, tick, at);
 }

@@ -7,6 +7,7 @@
 // packed_column.c  times; a column's shape, presence, cells
 // packed_value.c   numbers and literals
 // packed_text.c    texts
+// packed_known.c   encoding 2's table of literals and texts that it can refer to
 //
 // After the first error nothing is put or got any more: `failed` is its code.
 #ifndef WIRE_PACKED_WALK_H
@@ -21,7 +22,7 @@
 
 #define PACKED_CHUNK 256
 
-enum { SHAPE_MISSING = 1, SHAPE_LITERALS = 2, SHAPE_VARIES = 4 };
+enum { SHAPE_MISSING = 1, SHAPE_LITERALS = 2, SHAPE_VARIES = 4, SHAPE_UNIT = 8 };
 
 struct packed {
     const struct rn_schema *schema;
@@ -40,7 +41,7 @@ struct packed {
     struct range_in range_in;
     uint32_t text_left;   // bytes of new texts that may still come
     uint32_t last_column; // coded before this one; UINT32_MAX: none
-    bool last_missing, last_literals;
+    bool last_missing, last_literals, last_unit;
     uint32_t odd_level[ODD_SORTS];
     uint8_t ruled[RN_SCHEMA_MAX_COLUMNS / 8]; // one bit a column
     uint32_t used, filled;                    // of chunk
@@ -53,13 +54,15 @@ struct line {
     const struct rn_rule *rule; // or NULL
     uint32_t first, stride;     // due ticks
     uint8_t shape;
+    uint64_t unit;    // of all differences
     bool begun;       // a number, literal or text was there
     bool number;      // a number was there
     int64_t expected; // by the rule
     uint64_t before;  // the number before, less what was expected of it
     uint64_t literal; // before, in the order of doubles
-    size_t text;      // where the text before is
+    size_t text;      // where the cell before is
     bool same;        // the text before was the same as its own
+    bool known;       // the literal or text before was in the table
     struct rn_hint hint;
     int32_t level;   // mean of log2(1 + |difference|), in 1/256
     uint32_t recent; // bit 0: the last difference was not 0; bit 1: the one before
@@ -127,8 +130,6 @@ static inline uint64_t size_of(int64_t value)
 int64_t code_number(struct packed *c, const struct odds_of *of, int64_t value);
 // A number of a sort that follows the size of its own kind. Only for encoding 2.
 int64_t code_odd(struct packed *c, enum model_odd sort, int64_t value);
-// One that is not negative, in either encoding.
-uint64_t code_count(struct packed *c, enum model_odd sort, uint64_t count);
 uint8_t code_byte(struct packed *c, uint8_t byte);
 // A whole symbol of some bits, each bit with a probability that knows the bits before.
 uint32_t range_tree(struct packed *c, uint32_t at, uint32_t bits, uint32_t value);
@@ -152,6 +153,10 @@ void code_columns(struct packed *c);
 void code_cell_number(struct packed *c, struct line *line, uint32_t tick, size_t at);
 void code_cell_literal(struct packed *c, struct line *line, size_t at);
 void code_cell_text(struct packed *c, struct line *line, uint32_t tick, size_t at);
+// Encoding 2: is the literal or text of cell `at` in the table? Decoding gets it from there.
+bool code_known(struct packed *c, struct line *line, size_t at, uint32_t *slot);
+// It is from now on.
+void note_known(struct packed *c, size_t at);
 // What is left of a number when what its rule expects is taken away.
 uint64_t rest_of(const struct packed *c, struct line *line, uint32_t tick, size_t at);
 // Decoding: the cell's number from its rest.

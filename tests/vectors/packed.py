@@ -4,26 +4,29 @@ Schemas and cells as in columns.py. Nothing but the standard library. One walk s
 directions: a Coder is given cells, or fills them. `tally`, if given, counts each probability's
 decisions: that is what a prior is made from.
 """
+import math
 import pathlib
 import struct
 import zlib
 
 from columns import BOOL, FLOAT, INT, MOD, TEXT, UINT, is_due, signed, times_of
 
-LEVELS, FIRSTS, SIZE, STEPS, TOPS = 21, 34, 21, 10, 24
+LEVELS, FIRSTS, SIZE, STEPS, TOPS = 21, 28, 21, 10, 24
 LAYOUT = [("zero", LEVELS * 4 * 3), ("sign", LEVELS * 6), ("size", LEVELS * 4 * SIZE),
           ("first_zero", FIRSTS), ("first_sign", FIRSTS), ("first_size", FIRSTS * SIZE),
-          ("top", TOPS * 3), ("varies", 64), ("missing", 2), ("present", 4), ("literals", 2),
-          ("literal", 2), ("text_same", 2), ("text_seen", 1), ("text_byte", 256),
-          ("literal_zeros", 64), ("odd", 4 * (2 + SIZE))]
+          ("top", TOPS * 3), ("varies", 64), ("missing", 2), ("present", 4), ("units", 2), ("literals", 2),
+          ("literal", 2), ("text_same", 2), ("known", 4), ("known_slot", 256), ("text_guess", 16),
+          ("text_byte", 3 * 256), ("literal_zeros", 64), ("odd", 4 * (2 + SIZE))]
 AT, ODDS = {}, 0
 for _name, _count in LAYOUT:
     AT[_name] = ODDS
     ODDS += _count
-TIME, LENGTH, BACK, LITERAL = range(4)
+TIME, LENGTH, LITERAL, UNIT = range(4)
 SURE = 40
 RATES = [655360 // (10 * seen + 16) for seen in range(SURE + 1)]
-MISSING_CELLS, LITERALS, VARIES = 1, 2, 4
+MISSING_CELLS, LITERALS, VARIES, UNITS = 1, 2, 4, 8
+UNIT_WORTH = 12
+NEAR, LEARNED = 512, 256
 TEXT_MAX, SPACE = 255, 65536
 
 PRIOR = pathlib.Path(__file__).resolve().parent.parent.parent / "schemas" / "prior-1.txt"
@@ -227,7 +230,8 @@ class Coder:
             self.cells = [[None] * len(times) for _ in self.columns]
         self.near, self.learned, self.levels = {}, {}, [0] * 4
         self.last = None
-        self.last_missing = self.last_literals = 0
+        self.last_missing = self.last_literals = self.last_unit = 0
+        self.known, self.places = {}, {}  # slot: cell or text; place: (column, tick, byte)
         self.space = SPACE
 
     # A number that may have 64 bits, with its probabilities.
@@ -270,13 +274,9 @@ class Coder:
         self.levels[sort] = (level + abs(value).bit_length() + 1) // 2
         return value
 
-    def count(self, sort, value):
-        if self.range is not None:
-            value = self.odd(sort, value) % MOD
-            self.plain.varint(value)
-            return value
+    def count(self, value):
         got = self.plain.varint(value)
-        return value if self.putting else got
+        return value if self.putting or self.range is not None else got
 
     def tree(self, at, bits, value):
         node = 1
@@ -350,28 +350,41 @@ class Coder:
         if rule is not None:
             return 0, 2
         if column.series and self.range is not None:
-            return self.learned.get(column.position % 256, (0, 0))
+            return self.learned.get(column.position % LEARNED, (0, 0))
         if column.type == BOOL or column.kind == 2:
             return 1, 0
         return (24, 16) if column.kind == 1 else (12, 8)
 
+    def unit_of(self, cells, ticks):
+        """What all differences are multiples of, if it is worth it; else 1."""
+        numbers = [signed(cells[t]) for t in ticks if isinstance(cells[t], int)]
+        moves = [signed(b - a) for a, b in zip(numbers, numbers[1:]) if a != b]
+        unit = math.gcd(*moves)
+        return unit if 1 < unit < 1 << 32 and len(moves) * unit.bit_length() >= UNIT_WORTH else 1
+
     def shape(self, column, rule, ticks, cells, habit):
-        shape = 0
+        shape, has_unit = 0, rule is None and column.type not in (BOOL, TEXT)
         if self.putting:
             rests = self.rests(rule, ticks, cells)
             shape |= MISSING_CELLS * any(cells[t] is None for t in ticks)
             shape |= LITERALS * any(isinstance(r, dict) for r in rests)
             shape |= VARIES * any(r != rests[0] or type(r) is not type(rests[0]) for r in rests)
+            shape |= UNITS * (has_unit and shape & VARIES > 0 and self.unit_of(cells, ticks) > 1)
         if self.range is not None:
             missing = self.range.bit(AT["missing"] + self.last_missing, int(shape & 1 > 0))
             literals = (self.range.bit(AT["literals"] + self.last_literals, int(shape & 2 > 0))
                         if column.type == FLOAT else 0)
             varies = (self.range.bit(AT["varies"] + min(habit, 63), int(shape & 4 > 0))
                       if len(ticks) > 1 else 0)
-            shape = missing + 2 * literals + 4 * varies
+            unit = (self.range.bit(AT["units"] + self.last_unit, int(shape & 8 > 0))
+                    if varies and has_unit else 0)
+            shape = missing + 2 * literals + 4 * varies + 8 * unit
         shape = self.plain.byte(shape)
-        if shape > 7 or (shape & 2 and column.type != FLOAT) or (shape & 4 and len(ticks) < 2):
+        if (shape > 15 or (shape & 2 and column.type != FLOAT) or (shape & 4 and len(ticks) < 2) or
+                (shape & 8 and not (shape & 4 and has_unit))):
             raise Damaged("shape")
+        if shape & 4 and has_unit:
+            self.last_unit = shape >> 3
         self.last_missing, self.last_literals = shape & 1, shape >> 1 & 1
         return shape
 
@@ -382,11 +395,19 @@ class Coder:
         cells = self.cells[column.index]
         if self.putting and any(c is not None for i, c in enumerate(cells) if i not in set(ticks)):
             raise ValueError("there, but not due")
-        slot = column.position % 256
+        slot = column.position % LEARNED
         if column.series == 0 and rule is None:
             self.learned[slot] = self.usual(column, None)
         first, step = self.usual(column, rule)
         shape = self.shape(column, rule, ticks, cells, step)
+        unit = 1
+        if shape & UNITS:
+            unit = self.unit_of(cells, ticks) if self.putting else 0
+            if self.range is not None:
+                unit = self.odd(UNIT, unit)
+            unit = self.count(unit % MOD)
+            if not 2 <= unit < 1 << 32:
+                raise Damaged("unit")
         present = [1] * len(ticks)
         if shape & MISSING_CELLS:
             def odds(i, before):
@@ -400,14 +421,15 @@ class Coder:
         if shape & LITERALS:
             literal = self.bits([int(isinstance(cells[t], dict)) for t in written] if self.putting
                                 else len(written), lambda i, before: AT["literal"] + (before or 0))
-        self.values(column, rule, ticks, shape, literal, first, step)
+        self.values(column, rule, ticks, shape, literal, first, step, unit)
         self.last = column.index
 
-    def values(self, column, rule, ticks, shape, literal, first, step):
-        cells, slot = self.cells[column.index], column.position % 256
+    def values(self, column, rule, ticks, shape, literal, first, step, unit):
+        cells, slot = self.cells[column.index], column.position % LEARNED
         before = self.base[column.index] if self.base else 0
         state = {"expected": 0, "before": before, "number": False, "literal": 0, "same": 0,
-                 "level": step * 128, "recent": 0, "sign": 0}
+                 "known": 0, "unit": unit, "level": max(0, step * 128 - log_of(unit - 1)), "recent": 0,
+                 "sign": 0}
         for i, tick in enumerate(ticks):
             if i and not shape & VARIES:
                 if isinstance(cells[ticks[0]], int):
@@ -416,14 +438,15 @@ class Coder:
                 else:
                     cells[tick] = cells[ticks[0]]
             elif column.type == TEXT:
-                cells[tick] = self.text(ticks[:i], tick, cells, state)
+                cells[tick] = self.text(column, ticks[:i], tick, cells, state)
             elif literal[i]:
                 cells[tick] = self.literal(cells[tick], state)
             else:
                 self.one_number(column, rule, tick, cells, state, first)
         if self.range is not None and rule is None:
             self.learned[slot] = (self.learned.get(slot, (0, 0))[0],
-                                  state["level"] + 64 >> 7 if shape & VARIES else 0)
+                                  state["level"] + log_of(unit - 1) + 64 >> 7 if shape & VARIES
+                                  else 0)
 
     def value(self, column, state):
         value = signed(state["before"] + state["expected"])
@@ -433,11 +456,13 @@ class Coder:
 
     def one_number(self, column, rule, tick, cells, state, first):
         state["expected"] = self.expected(rule, tick, state["expected"])
+        unit = state["unit"] if state["number"] else 1
         step = (signed(cells[tick] - state["expected"] - state["before"]) if self.putting else 0)
+        step = step // unit
         if state["number"]:
             level = state["level"] + 128 >> 8
             at = min(level, LEVELS - 1)
-            near = self.near.get(tick % 4096, 0)
+            near = self.near.get(tick % NEAR, 0)
             counter = 3 if column.kind == 1 else 0
             step = self.number(step, AT["zero"] + (at * 4 + state["recent"]) * 3 + near,
                                AT["sign"] + at * 6 + counter + state["sign"],
@@ -445,7 +470,7 @@ class Coder:
                                min(max(level, 1), 63))
             if self.range is not None:
                 size = log_of(abs(step))
-                self.near[tick % 4096] = 0 if step == 0 else 2 if size > state["level"] else 1
+                self.near[tick % NEAR] = 0 if step == 0 else 2 if size > state["level"] else 1
                 state["recent"] = state["recent"] << 1 & 2 | (step != 0)
                 state["sign"] = 2 if step < 0 else 1 if step > 0 else state["sign"]
                 state["level"] += (size - state["level"]) * 77 >> 8
@@ -454,24 +479,52 @@ class Coder:
             step = self.number(step, AT["first_zero"] + at, AT["first_sign"] + at,
                                AT["first_size"] + at * SIZE, min(max(first, 1), 63))
             if self.range is not None:
-                slot = column.position % 256
+                slot = column.position % LEARNED
                 self.learned[slot] = (abs(step).bit_length(), self.learned.get(slot, (0, 0))[1])
-        state["before"] = signed(state["before"] + step)
+        state["before"] = signed(state["before"] + step * unit)
         state["number"] = True
         cells[tick] = self.value(column, state)
 
+    @staticmethod
+    def slot_of(value):
+        """Of a literal's bits, or of a text's bytes."""
+        parts, hash_ = ([value], 0) if isinstance(value, int) else (value, len(value))
+        for part in parts:
+            hash_ = (hash_ ^ part) * 0x9e3779b97f4a7c15 % MOD
+        return hash_ >> 54 if isinstance(value, int) else hash_ >> 56 << 2
+
+    def find_known(self, value, state, text):
+        """(slot or None, value): bits of a literal, bytes of a text."""
+        slot = self.slot_of(value) if self.putting else 0
+        there = self.putting and self.known.get(slot) == value
+        state["known"] = self.range.bit(AT["known"] + 2 * text + state["known"], int(there))
+        if not state["known"]:
+            return None, value
+        low = 0
+        high = self.tree(AT["known_slot"], 8, slot >> 2)
+        if not text:
+            low = self.range.raw(2, slot & 3)
+        slot = high << 2 | low
+        if isinstance(self.known.get(slot), bytes) != bool(text) or slot not in self.known:
+            raise Damaged("a reference to nothing")
+        return slot, self.known[slot]
+
     def literal(self, cell, state):
         bits = struct.unpack(">Q", struct.pack(">d", float.fromhex(cell["double"])))[0] if cell else 0
+        slot = None
         if self.range is not None:
+            slot, bits = self.find_known(bits, state, 0)
+        if self.range is not None and slot is None:
             order = bits ^ MOD - 1 if bits >> 63 else bits | 1 << 63
             step = signed(order - state["literal"])
-            zeros = 63 if step == 0 else min(62, (step & -step).bit_length() - 1)
+            zeros = (step & -step).bit_length() - 1 if self.putting else 0
             zeros = self.tree(AT["literal_zeros"], 6, zeros)
-            step = self.odd(LITERAL, step >> zeros) << zeros if zeros < 63 else 0
+            step = (self.odd(LITERAL, step >> zeros + 1) * 2 if zeros < 63 else 0) + 1 << zeros
             order = (state["literal"] + step) % MOD
             bits = order & ~(1 << 63) if order >> 63 else order ^ MOD - 1
         bits = sum(self.plain.byte(bits >> i & 255) << i for i in range(0, 64, 8))
         state["literal"] = bits ^ MOD - 1 if bits >> 63 else bits | 1 << 63
+        self.known[self.slot_of(bits)] = bits
         value = struct.unpack(">d", struct.pack(">Q", bits))[0]
         if value - value != 0:
             raise Damaged("not finite")
@@ -483,35 +536,78 @@ class Coder:
         if self.putting and before:
             back = [i for i, t in enumerate(reversed(before), 1) if cells[t] == cells[tick]]
             source = 0 if 1 in back else next((i for i in back if i <= 255), 1)
-        if not before:
-            return 1
-        if self.range is None:
-            return self.count(BACK, source)
-        same = self.range.bit(AT["text_same"] + state["same"], int(source == 0))
-        state["same"] = same
-        if same or not self.range.bit(AT["text_seen"], int(source != 1)):
-            self.plain.varint(0 if same else 1)
-            return 0 if same else 1
-        return self.count(BACK, source)
+        return self.count(source) if before else 1
 
-    def text(self, before, tick, cells, state):
+    def text(self, column, before, tick, cells, state):
+        if self.range is not None:
+            return self.ranged_text(column, before, tick, cells, state)
         source = self.source(before, tick, cells, state)
         if source != 1:
             if source > 255 or max(source, 1) > len(before):
                 raise Damaged("a text refers to no cell")
             return cells[before[-max(source, 1)]]
+        return self.new_text(column, tick, cells)
+
+    def ranged_text(self, column, before, tick, cells, state):
+        if before:
+            same = int(self.putting and cells[tick] == cells[before[-1]])
+            state["same"] = self.range.bit(AT["text_same"] + state["same"], same)
+        if state["same"]:
+            self.plain.varint(0)
+            return cells[before[-1]]
+        slot, data = self.find_known(cells[tick].encode() if self.putting else b"", state, 1)
+        if slot is None:
+            self.plain.varint(1)
+            data = self.new_text(column, tick, cells).encode()
+        else:
+            self.plain.varint(slot + 2)
+        self.known[self.slot_of(data)] = data
+        return data.decode()
+
+    def new_text(self, column, tick, cells):
         data = cells[tick].encode() if self.putting else b""
-        length = self.count(LENGTH, len(data))
+        length = len(data)
+        if self.range is not None:
+            length = self.odd(LENGTH, length) % MOD
+        length = self.count(length)
         if length > min(TEXT_MAX, self.space):
             raise Damaged("text too long")
         self.space -= length
-        out = bytearray()
+        out, guess = bytearray(), {"text": None, "context": column.index}
         for i in range(length):
             byte = data[i] if self.putting else 0
             if self.range is not None:
-                byte = self.tree(AT["text_byte"], 8, byte)
+                byte = self.text_byte(out, guess, byte)
             out.append(self.plain.byte(byte))
         return out.decode()
+
+    def text_byte(self, so_far, guess, byte):
+        """guess: the text that is followed, up to which byte it was known then, the next byte, the run."""
+        place = guess["context"] * 0x9e3779b1 % (1 << 32) >> 24
+        if guess["text"] is None and place in self.places:
+            text, at = self.places[place]
+            run = 0
+            while run < min(8, at, len(so_far)) and text[at - 1 - run] == so_far[-1 - run]:
+                run += 1
+            guess |= {"text": text, "end": len(text), "at": at, "run": run}
+        self.places[place] = so_far, len(so_far)
+        hit = 0
+        if guess["text"] is not None:
+            wanted = guess["text"][guess["at"]]
+            hit = self.range.bit(AT["text_guess"] + min(guess["run"], 15), int(byte == wanted))
+        if hit:
+            byte = wanted
+            guess["at"] += 1
+            guess["run"] += 1
+            if guess["at"] == guess["end"]:
+                guess["text"] = None
+        else:
+            before = chr(so_far[-1]) if so_far else " "
+            kind = 1 if before in "0123456789" else 2 if before >= "\x80" or before.isalpha() else 0
+            byte = self.tree(AT["text_byte"] + 256 * kind, 8, byte)
+            guess["text"] = None
+        guess["context"] = (guess["context"] << 8 | byte) & 0xffffff
+        return byte
 
     def walk(self):
         if not self.schema[3]:
