@@ -138,7 +138,8 @@ uint32_t text_space(const struct rn_schema *schema, const struct rn_batch_info *
     uint64_t cells = (uint64_t)info->n * schema->ncolumns;
     if (info->enc == RN_ENC_PLAIN)
         return (uint32_t)info->columns.len;
-    return cells * RN_TEXT_MAX < PACKED_TEXT_MAX ? (uint32_t)cells * RN_TEXT_MAX : PACKED_TEXT_MAX;
+    uint32_t max = info->enc == RN_ENC_RANGE ? RANGED_TEXT_MAX : PACKED_TEXT_MAX;
+    return cells * RN_TEXT_MAX < max ? (uint32_t)cells * RN_TEXT_MAX : max;
 }
 
 void copy_cell(struct rn_grid *grid, size_t to, size_t from)

@@ -17,7 +17,7 @@ static int set_up(struct packed *c, uint32_t enc, const struct rn_schema *schema
     c->with = with;
     c->ranged = enc == RN_ENC_RANGE;
     c->last_column = UINT32_MAX;
-    c->text_left = PACKED_TEXT_MAX;
+    c->text_left = c->ranged ? RANGED_TEXT_MAX : PACKED_TEXT_MAX;
     if ((with->base && with->base->ncolumns != schema->ncolumns) ||
         (with->hints && with->hints->ncolumns != schema->ncolumns))
         return rn_fail(c->err, RN_EINVAL, "base or hints are another schema's");

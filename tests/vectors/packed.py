@@ -27,7 +27,7 @@ RATES = [655360 // (10 * seen + 16) for seen in range(SURE + 1)]
 MISSING_CELLS, LITERALS, VARIES, UNITS = 1, 2, 4, 8
 UNIT_WORTH = 12
 NEAR, LEARNED = 512, 256
-TEXT_MAX, SPACE = 255, 65536
+TEXT_MAX, SPACE, RANGED_SPACE = 255, 65536, 8192
 
 PRIOR = pathlib.Path(__file__).resolve().parent.parent.parent / "schemas" / "prior-1.txt"
 _prior = []
@@ -232,7 +232,7 @@ class Coder:
         self.last = None
         self.last_missing = self.last_literals = self.last_unit = 0
         self.known, self.places = {}, {}  # slot: cell or text; place: (column, tick, byte)
-        self.space = SPACE
+        self.space = RANGED_SPACE if coder else SPACE
 
     # A number that may have 64 bits, with its probabilities.
     def number(self, value, zero=0, sign=0, size=0, expected=1):
