@@ -10,8 +10,8 @@
 
 struct progress {
     uint64_t told;   // rows up to here were told durable
-    uint64_t target; // the cursor's position
-    bool known;      // it has told one
+    uint64_t target; // the cursor's position, 0 until it has told one
+    bool known;
 };
 
 struct answers {
@@ -142,13 +142,21 @@ static void open_all(struct fleet *fleet)
     }
 }
 
+// How far rows are durable by this cursor: a sink passes over what does not decode, and only the
+// log's own cursor tells that it does not. What that one has passed it has refused first, if at
+// all.
+static uint64_t reach(const struct answers *answers, uint32_t which)
+{
+    uint64_t decoded = answers->progress[0].target, taken = answers->progress[which].target;
+    return taken < decoded ? taken : decoded;
+}
+
 // What was in the log at the start was taken as durable: above the cursor it is not.
-static void begin(struct answers *answers, uint32_t which, uint64_t position)
+static void begin(struct answers *answers, uint32_t which)
 {
     struct progress *p = &answers->progress[which];
-    p->known = true;
+    uint64_t position = reach(answers, which);
     p->told = position < answers->begun_at ? position : answers->begun_at;
-    p->target = p->told;
     for (uint64_t at = p->told; at < answers->begun_at;) {
         uint64_t next = visit_rows(answers, which, at, answers->begun_at, row_is_open);
         if (next == at) {
@@ -163,8 +171,7 @@ static void begin(struct answers *answers, uint32_t which, uint64_t position)
 void answers_moved(struct answers *answers, uint32_t which, uint64_t position)
 {
     struct progress *p = &answers->progress[which];
-    if (!p->known)
-        begin(answers, which, position);
+    p->known = true;
     if (position > p->target)
         p->target = position;
 }
@@ -187,12 +194,13 @@ void answers_refused(struct answers *answers, const char *name, uint64_t install
 static bool follow(struct answers *answers, uint32_t which)
 {
     struct progress *p = &answers->progress[which];
-    if (p->told >= p->target)
+    uint64_t upto = reach(answers, which);
+    if (p->told >= upto)
         return false;
-    uint64_t at = visit_rows(answers, which, p->told, p->target, row_is_durable);
+    uint64_t at = visit_rows(answers, which, p->told, upto, row_is_durable);
     bool moved = at > p->told;
     p->told = at;
-    return moved && p->told < p->target;
+    return moved && p->told < upto;
 }
 
 uint64_t answers_position(const struct answers *answers)
@@ -248,13 +256,13 @@ static void send_all(struct answers *answers, struct fleet_device *dev, int64_t 
 
 static bool is_ready(struct answers *answers, int64_t now_ms)
 {
-    for (uint32_t i = 0; !answers->ready && i < answers->conf.cursors; i++) {
-        if (answers->progress[i].known)
-            continue;
-        if (now_ms < answers->ready_by_ms)
+    if (answers->ready)
+        return true;
+    for (uint32_t i = 0; i < answers->conf.cursors; i++)
+        if (!answers->progress[i].known && now_ms < answers->ready_by_ms)
             return false;
-        answers_moved(answers, i, 0);
-    }
+    for (uint32_t i = 0; i < answers->conf.cursors; i++)
+        begin(answers, i);
     answers->ready = true;
     return true;
 }

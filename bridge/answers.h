@@ -1,7 +1,8 @@
 // Tells devices what became of their batches: follows the cursors that acknowledgement waits for,
 // composes what is due and hands it to the transport. The shell of acker.h; the intake's thread.
 //
-// Nothing is said before every cursor has told where it stands: until then it is not known which of
+// A batch is durable when the cursor that decides about its type has taken it and the log's own has
+// decoded it. Nothing is said before every cursor has told where it stands: until then it is not known which of
 // the batches in the log are durable.
 #ifndef BRIDGE_ANSWERS_H
 #define BRIDGE_ANSWERS_H

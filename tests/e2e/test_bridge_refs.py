@@ -363,3 +363,18 @@ def test_fractions_of_times_without_a_step_fit_too(world, broker, bridge):
     device.wait_told(DURABLE, {1})
     bridge.wait_written({("v", time * 10**6): struct.pack(">d", cell / 100)
                          for time, cell in zip(times, cells[0])})
+
+
+def test_a_sink_that_is_waited_for_makes_nothing_durable_that_does_not_decode(world, broker):
+    """The sink passes over what does not decode, and may be faster than what refuses it."""
+    bridge = Stored(world, broker, **{"ack_after": "out"})
+    device = Refs(world, broker)
+    device.birth()
+    device.give(SCHEMA, base_of(1, 1))
+    wrong = encoded(1, CELLS, base_of(1, 2))
+    for seq in range(1, 201):
+        device.batch(seq, seq - 1, wrong)
+    device.wait_told(REFUSED, range(1, 201), timeout=20)
+    assert not device.told(DURABLE)
+    device.batch(201, 200, encoded(1, CELLS, base_of(1, 1)))
+    device.wait_told(DURABLE, {201})
