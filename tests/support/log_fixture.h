@@ -1,5 +1,6 @@
 // For tests of what reads the log: batches of a small schema, appended to a real log in a folder.
-// One column of each type, one tagged measurement.
+// One column of each type, one tagged measurement. Every other batch is in encoding 2 with hints
+// and a base.
 #ifndef TESTS_LOG_FIXTURE_H
 #define TESTS_LOG_FIXTURE_H
 
@@ -107,7 +108,8 @@ static inline void fixture_close_log(struct log_fixture *f)
     log_close(f->log);
 }
 
-static inline void fixture_append_body(struct log_fixture *f, const char *dev, struct rn_span body)
+static inline void fixture_append_row(struct log_fixture *f, const char *dev, struct rn_span body,
+                                      int64_t hints, int64_t base)
 {
     struct rn_err err;
     uint64_t position;
@@ -117,9 +119,44 @@ static inline void fixture_append_body(struct log_fixture *f, const char *dev, s
                           .type = 'm',
                           .received_ms = rn_clock_utc_ms(),
                           .schema = fixture_schema_number(f->log, &f->schema),
+                          .hints = hints,
+                          .base = base,
                           .crc = rn_crc32c(0, body.data, body.len),
                           .body = body};
     fixture_ok(log_append(f->log, &row, &position, &err), &err);
+}
+
+static inline void fixture_append_body(struct log_fixture *f, const char *dev, struct rn_span body)
+{
+    fixture_append_row(f, dev, body, 0, 0);
+}
+
+static inline void fixture_append_grid(struct log_fixture *f, const char *dev,
+                                       const struct rn_grid *grid, int64_t first)
+{
+    static struct rn_base base;
+    static struct rn_hints hints;
+    static uint64_t work[RN_ENCODE_WORK / sizeof(uint64_t)];
+    struct rn_err err;
+    struct rn_buf body, objects[2];
+    struct rn_coding with = {.base = &base, .hints = &hints, .base_id = 1, .hints_id = 1};
+    bool plain = f->seq % 2 == 0;
+    base = (struct rn_base){.ncolumns = FIXTURE_FIELDS, .column = {first, first - 3, first / 2}};
+    hints = (struct rn_hints){.ncolumns = FIXTURE_FIELDS, .column = {{3, 2}, {4, 2}, {9, 40}}};
+    rn_buf_init(&body, RN_BATCH_MAX_BYTES);
+    rn_buf_init(&objects[0], RN_SCHEMA_MAX_BYTES);
+    rn_buf_init(&objects[1], RN_SCHEMA_MAX_BYTES);
+    fixture_ok(rn_base_encode(&base, &objects[0]), &err);
+    fixture_ok(rn_hints_encode(&hints, &objects[1]), &err);
+    fixture_ok(rn_batch_encode_as(plain ? RN_ENC_PLAIN : RN_ENC_RANGE, &f->schema, 1,
+                                  plain ? NULL : &with, grid, work, sizeof work, &body, &err),
+               &err);
+    fixture_append_row(f, dev, rn_buf_span(&body),
+                       plain ? 0 : fixture_object(f->log, rn_buf_span(&objects[1])),
+                       plain ? 0 : fixture_object(f->log, rn_buf_span(&objects[0])));
+    rn_buf_release(&body);
+    rn_buf_release(&objects[0]);
+    rn_buf_release(&objects[1]);
 }
 
 // n ticks a second apart from t0_ms on; the values count up from `first`.
@@ -128,7 +165,6 @@ static inline void fixture_append(struct log_fixture *f, const char *dev, int64_
 {
     struct rn_err err;
     struct rn_grid grid;
-    struct rn_buf body;
     size_t size = rn_grid_bytes(n, FIXTURE_FIELDS, n * 16);
     void *storage = malloc(size);
     assert_non_null(storage);
@@ -143,10 +179,7 @@ static inline void fixture_append(struct log_fixture *f, const char *dev, int64_
         }
         fixture_ok(rn_grid_set_text(&grid, 4, t, rn_span_text(text)), &err);
     }
-    rn_buf_init(&body, RN_BATCH_MAX_BYTES);
-    fixture_ok(rn_batch_encode_body(&f->schema, 1, &grid, &body, &err), &err);
-    fixture_append_body(f, dev, rn_buf_span(&body));
-    rn_buf_release(&body);
+    fixture_append_grid(f, dev, &grid, first);
     free(storage);
 }
 
