@@ -43,6 +43,7 @@ struct agent {
     uint64_t fingerprint, seed;
     const char *stop_reason;
     int64_t stop_by_ms;
+    bool hurry;                   // answers are wanted at once
     bool started, stopping, gone; // gone: goodbye was said
 };
 
@@ -229,7 +230,7 @@ static void bind_self(struct agent *agent, struct config *config)
 
 static struct uplink_conf uplink_conf(const struct agent *agent)
 {
-    struct uplink_conf conf = pace_uplink(settings(agent));
+    struct uplink_conf conf = pace_uplink(settings(agent), agent->hurry);
     conf.fingerprint = agent->fingerprint;
     conf.seed = agent->seed;
     return conf;
@@ -442,6 +443,7 @@ void agent_stop(struct agent *agent, const char *reason, int64_t timeout_ms)
 {
     if (agent->stopping)
         return;
+    presence_ask(agent->presence, "stopping");
     sampler_cut(sampling_sampler(agent->sampling));
     agent->stopping = true;
     agent->stop_reason = reason;
@@ -487,6 +489,16 @@ const struct uplink_stats *agent_uplink_stats(const struct agent *agent)
 void agent_set_running(struct agent *agent, uint64_t revision, const uint8_t hash[RN_HASH_BYTES])
 {
     presence_set_running(agent->presence, revision, hash);
+}
+
+void agent_set_hurry(struct agent *agent, bool hurry)
+{
+    if (agent->hurry == hurry || agent->stopping)
+        return;
+    agent->hurry = hurry;
+    presence_set_hurry(agent->presence, hurry);
+    struct uplink_conf up = uplink_conf(agent);
+    uplink_io_reconf(agent->uplink, &up);
 }
 
 void agent_flush(struct agent *agent)

@@ -54,6 +54,8 @@ struct state *agent_state(struct agent *agent); // NULL: no disk
 bool agent_connected(const struct agent *agent);
 uint64_t agent_install(const struct agent *agent);
 const struct uplink_stats *agent_uplink_stats(const struct agent *agent);
+// Answers of the bridge are wanted at once from now on, or may wait again.
+void agent_set_hurry(struct agent *agent, bool hurry);
 void agent_flush(struct agent *agent); // cuts the open window and sends it
 // What statuses say is running; a change is told at once.
 void agent_set_running(struct agent *agent, uint64_t revision, const uint8_t hash[RN_HASH_BYTES]);

@@ -200,6 +200,11 @@ static void flush(void *arg)
     agent_flush(((struct device *)arg)->agent);
 }
 
+static void hurry(void *arg, bool on)
+{
+    agent_set_hurry(((struct device *)arg)->agent, on);
+}
+
 static uint64_t install_of(void *arg)
 {
     return agent_install(((struct device *)arg)->agent);
@@ -213,6 +218,7 @@ static int add_remote(struct device *device, struct rn_err *err)
                                           .running = tell_running,
                                           .report = send_report,
                                           .flush = flush,
+                                          .hurry = hurry,
                                           .install = install_of};
     return remote_io_new(&device->remote, agent_config(device->agent), agent_state(device->agent),
                          &hooks, rn_clock_utc_ms(), err);

@@ -1,19 +1,39 @@
 // See pace.h.
 #include "agent/pace.h"
 
-// Three batch intervals below two minutes, else one: the bridge reckons with the same.
-int64_t pace_ack_by(const struct agent_settings *s)
+#include <runnel/wire.h>
+
+static int64_t least(int64_t a, int64_t b)
 {
-    if (s->uplink_ack_by_ms > 0)
-        return s->uplink_ack_by_ms;
-    return s->batch_interval_ms < 120000 ? 3 * s->batch_interval_ms : s->batch_interval_ms;
+    return a < b ? a : b;
 }
 
-struct uplink_conf pace_uplink(const struct agent_settings *s)
+int64_t pace_interval(const struct agent_settings *s)
 {
-    return (struct uplink_conf){.ack_by_ms = pace_ack_by(s),
+    return s->batch_interval_ms;
+}
+
+int64_t pace_ack_by(const struct agent_settings *s)
+{
+    int64_t interval = pace_interval(s);
+    int64_t wanted = s->uplink_ack_by_ms > 0 ? s->uplink_ack_by_ms
+                                             : (int64_t)rn_ack_by_default((uint64_t)interval);
+    int64_t room = (s->uplink_window - 1) * interval;
+    return least(wanted, room > 0 ? room : PACE_AT_ONCE_MS);
+}
+
+// What is cut while the bridge may keep silent, one that is on its way, and one in reserve.
+static uint32_t live_rows(const struct agent_settings *s)
+{
+    return (uint32_t)least(pace_ack_by(s) / pace_interval(s) + 2, s->uplink_window);
+}
+
+struct uplink_conf pace_uplink(const struct agent_settings *s, bool hurry)
+{
+    return (struct uplink_conf){.ack_by_ms = hurry ? PACE_AT_ONCE_MS : pace_ack_by(s),
                                 .ack_timeout_min_ms = s->uplink_ack_timeout_min_ms,
                                 .ack_timeout_max_ms = s->uplink_ack_timeout_max_ms,
                                 .hello_timeout_ms = s->uplink_hello_timeout_ms,
-                                .window = (uint32_t)s->uplink_window};
+                                .window = (uint32_t)s->uplink_window,
+                                .live = live_rows(s)};
 }

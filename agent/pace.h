@@ -5,9 +5,13 @@
 #include "agent/config.h"
 #include "agent/uplink.h"
 
-// How long the bridge may take to answer a batch.
+#define PACE_AT_ONCE_MS 1 // an ack_by that lets nothing wait
+
+// How much time one batch covers.
+int64_t pace_interval(const struct agent_settings *settings);
+// How long the bridge may take to answer a batch. Never longer than what the window has room for.
 int64_t pace_ack_by(const struct agent_settings *settings);
-// Without the machine's fingerprint and the seed.
-struct uplink_conf pace_uplink(const struct agent_settings *settings);
+// Without the machine's fingerprint and the seed. hurry: answers are wanted at once.
+struct uplink_conf pace_uplink(const struct agent_settings *settings, bool hurry);
 
 #endif

@@ -1,6 +1,7 @@
 // See presence.h.
 #include "agent/presence.h"
 
+#include "agent/pace.h"
 #include "agent/walltime.h"
 #include <runnel/clock.h>
 #include <runnel/log.h>
@@ -20,7 +21,9 @@ struct presence {
     uint64_t epoch, n; // of this connection (attempt)
     uint64_t config_revision;
     uint8_t config_hash[RN_HASH_BYTES];
-    char reason[128]; // for the next birth
+    uint64_t interval_ms, ack_by_ms; // as the last status said
+    bool hurry;                      // answers are wanted at once
+    char reason[128];                // for the next birth
     int64_t away_since_ms;
     int64_t asked_ms, heard_ms; // the last status, and the last sign of life of the broker
 };
@@ -28,6 +31,13 @@ struct presence {
 uint64_t presence_epoch(const struct presence *p)
 {
     return p->epoch;
+}
+
+// 0: the default, which the bridge knows.
+static uint64_t ack_by(const struct presence *p)
+{
+    uint64_t wanted = p->hurry ? PACE_AT_ONCE_MS : (uint64_t)pace_ack_by(p->conf.settings);
+    return wanted == rn_ack_by_default((uint64_t)pace_interval(p->conf.settings)) ? 0 : wanted;
 }
 
 // False: there is no buffer to speak of.
@@ -45,7 +55,8 @@ static bool fill(const struct presence *p, struct rn_status *out, enum rn_presen
         .epoch = p->epoch,
         .n = p->n,
         .time_ms = walltime_trusted(utc) ? (uint64_t)utc : 0,
-        .interval_ms = (uint64_t)p->conf.settings->batch_interval_ms,
+        .interval_ms = (uint64_t)pace_interval(p->conf.settings),
+        .ack_by_ms = ack_by(p),
         .next_seq = s->next,
         .fingerprint = p->conf.fingerprint,
         .config_revision = p->config_revision,
@@ -73,6 +84,8 @@ static void publish(struct presence *p, enum rn_presence presence, const char *r
         rn_mqtt_publish(connection_mqtt(p->conf.connection), p->topic, rn_buf_span(&p->message), 1,
                         true, STATUS_TOKEN) < 0)
         rn_log(RN_LOG_WARN, "status_not_sent", "reason=%s", RN_Q(reason));
+    p->interval_ms = status.interval_ms;
+    p->ack_by_ms = status.ack_by_ms;
     p->asked_ms = rn_clock_mono_ms();
     rn_timer_start(p->watch, p->conf.settings->mqtt_connect_timeout_ms, 0);
 }
@@ -166,6 +179,27 @@ void presence_set_running(struct presence *p, uint64_t revision, const uint8_t h
         publish(p, RN_PRESENCE_ONLINE, "configuration", 0);
 }
 
+// Says how batches come and are to be answered, if that is news.
+static void tell_pace(struct presence *p, const char *reason)
+{
+    if (p->n > 0 &&
+        (p->ack_by_ms != ack_by(p) || p->interval_ms != (uint64_t)pace_interval(p->conf.settings)))
+        publish(p, RN_PRESENCE_ONLINE, reason, 0);
+}
+
+void presence_set_hurry(struct presence *p, bool hurry)
+{
+    p->hurry = hurry;
+    if (!hurry)
+        tell_pace(p, "answers may wait");
+}
+
+void presence_ask(struct presence *p, const char *reason)
+{
+    p->hurry = true;
+    tell_pace(p, reason);
+}
+
 int presence_report(struct presence *p, struct rn_span payload)
 {
     return connection_up(p->conf.connection)
@@ -229,4 +263,5 @@ void presence_free(struct presence *p)
 void presence_reconf(struct presence *p, const struct agent_settings *settings)
 {
     p->conf.settings = settings;
+    tell_pace(p, "settings");
 }

@@ -27,6 +27,7 @@ struct presence_conf {
 RN_MUST_CHECK int presence_new(struct presence **out, struct rn_loop *loop,
                                const struct presence_conf *conf, struct rn_err *err);
 void presence_free(struct presence *presence); // accepts NULL
+// A changed interval or ack_by is told at once.
 void presence_reconf(struct presence *presence, const struct agent_settings *settings);
 
 // A connection is tried: the next epoch, and the will that carries it with n = 0.
@@ -44,6 +45,11 @@ bool presence_seen(struct presence *presence, uint64_t max_epoch);
 // What statuses say is running; a change is told at once.
 void presence_set_running(struct presence *presence, uint64_t revision,
                           const uint8_t hash[RN_HASH_BYTES]);
+// Answers to batches are wanted at once, or may wait again: the latter is told at once, the former
+// by the next status.
+void presence_set_hurry(struct presence *presence, bool hurry);
+// The bridge is asked to answer all that it has at once, from now on.
+void presence_ask(struct presence *presence, const char *reason);
 // Publishes a report on the configuration (QoS 1). RN_ESTATE: not connected.
 RN_MUST_CHECK int presence_report(struct presence *presence, struct rn_span payload);
 void presence_goodbye(struct presence *presence, const char *reason);

@@ -219,6 +219,10 @@ static void feed(struct remote_io *io, const struct remote_event *event, int64_t
 {
     struct remote_actions actions;
     remote_step(&io->core, event, mono_ms, &actions);
+    enum remote_phase phase = io->core.saved.phase;
+    if (io->hooks.hurry)
+        io->hooks.hurry(io->hooks.arg, phase == REMOTE_WAITING || phase == REMOTE_PROBATION ||
+                                           phase == REMOTE_SETTLING);
     for (uint32_t i = 0; i < actions.count; i++)
         if (!execute(io, &actions.item[i], mono_ms))
             return;

@@ -23,6 +23,8 @@ struct remote_io_hooks {
     void (*running)(void *arg, uint64_t revision, const uint8_t hash[RN_HASH_BYTES]);
     int (*report)(void *arg, struct rn_span payload); // negative: not now, it is asked for again
     void (*flush)(void *arg);
+    // A verdict is waited for: answers are wanted at once, or (again) not. May be NULL.
+    void (*hurry)(void *arg, bool on);
     uint64_t (*install)(void *arg);
 };
 

@@ -1,6 +1,7 @@
 // See sampler.h.
 #include "agent/sampler.h"
 
+#include "agent/pace.h"
 #include "agent/schedule.h"
 #include <runnel/crypto.h>
 #include <runnel/wire.h>
@@ -232,7 +233,7 @@ static void plan(struct sampler *s)
 {
     const struct agent_settings *set = &s->config->settings;
     struct schedule old = s->schedule;
-    schedule_init(&s->schedule, set->step_ms, set->batch_interval_ms, spread_of(set->device));
+    schedule_init(&s->schedule, set->step_ms, pace_interval(set), spread_of(set->device));
     s->schedule.taken = old.taken;
     s->schedule.missed = old.missed;
     s->env.procfs = set->procfs;

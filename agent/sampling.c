@@ -1,6 +1,7 @@
 // See sampling.h.
 #include "agent/sampling.h"
 
+#include "agent/pace.h"
 #include <runnel/clock.h>
 #include <runnel/log.h>
 
@@ -52,7 +53,7 @@ void sampling_start(struct sampling *x)
     const struct agent_settings *s = &x->config->settings;
     rn_timer_start(x->tick, 1, 0);
     // A batch that is cut at least as often needs no journal.
-    if (s->journal_interval_ms < s->batch_interval_ms)
+    if (s->journal_interval_ms < pace_interval(s))
         rn_timer_start(x->journal, s->journal_interval_ms, s->journal_interval_ms);
     else
         rn_timer_stop(x->journal);

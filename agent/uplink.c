@@ -88,7 +88,9 @@ static void measure(struct uplink *x, const struct uplink_flight *f, int64_t now
 {
     if (f->tries > 0 || f->probe)
         return;
-    int64_t rtt = now - f->sent_ms;
+    int64_t rtt = now - f->sent_ms - x->conf.ack_by_ms; // beyond what the bridge may wait
+    if (rtt < 0)
+        rtt = 0;
     x->srtt_ms = x->srtt_ms ? x->srtt_ms + (rtt - x->srtt_ms) / 8 : rtt;
 }
 
@@ -138,10 +140,21 @@ static uint32_t window_now(const struct uplink *x)
     return x->peer_window && x->peer_window < x->window ? x->peer_window : x->window;
 }
 
+// Live rows come at the pace of the interval, and the bridge may answer several of them together:
+// they do not wait for the window to open.
+static uint32_t window_for(const struct uplink *x, bool live)
+{
+    uint32_t window = window_now(x);
+    if (!live || x->conf.live <= window)
+        return window;
+    return x->peer_window && x->peer_window < x->conf.live ? x->peer_window : x->conf.live;
+}
+
 // Asks for the next row: live ones first, a backlog row after each.
 static void fetch(struct uplink *x, struct uplink_actions *a)
 {
-    if (x->fetching || count_flights(x, false) >= window_now(x))
+    uint32_t flights = count_flights(x, false);
+    if (x->fetching || flights >= window_for(x, true))
         return;
     if (x->back_next < x->at.low)
         x->back_next = x->at.low;
@@ -149,7 +162,7 @@ static void fetch(struct uplink *x, struct uplink_actions *a)
         x->back_next = skip_received(x, x->back_next);
     x->live_next = skip_received(x, x->live_next);
     bool live = x->live_next < x->at.next;
-    bool back = x->back_next < x->live_from;
+    bool back = x->back_next < x->live_from && flights < window_now(x);
     if (!live && !back)
         return;
     x->fetching = true;
@@ -255,7 +268,8 @@ static void send_due(struct uplink *x, int64_t now, struct uplink_actions *a)
         if (f->state == ROW_COMMITTED && !x->freezing) {
             x->freezing = true;
             act(a, UPLINK_FREEZE)->seq = x->at.next - 1;
-        } else if (f->state == ROW_FROZEN && uplink_in_flight(x) < window_now(x)) {
+        } else if (f->state == ROW_FROZEN &&
+                   uplink_in_flight(x) < window_for(x, f->seq >= x->live_from)) {
             send_row(x, f, now, a);
         }
     }
@@ -735,6 +749,8 @@ void uplink_reconf(struct uplink *x, const struct uplink_conf *conf)
         x->conf.window = UPLINK_WINDOW_MAX;
     if (x->window > x->conf.window)
         x->window = x->conf.window;
+    if (x->conf.live > x->conf.window)
+        x->conf.live = x->conf.window;
 }
 
 void uplink_init(struct uplink *x, const struct uplink_conf *conf, const struct uplink_saved *saved)

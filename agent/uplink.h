@@ -33,6 +33,8 @@ struct uplink_conf {
     int64_t ack_timeout_max_ms;
     int64_t hello_timeout_ms; // first repetition of a birth that is not answered; doubles
     uint32_t window;          // 1..UPLINK_WINDOW_MAX
+    uint32_t live;            // so many may wait for an answer whatever the window is, if the next
+                              // is a live one; at most `window`
     uint64_t fingerprint;     // of this machine, 0: unknown
     uint64_t seed;            // of the jitter
 };

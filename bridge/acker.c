@@ -4,6 +4,8 @@
 #include <runnel/crc.h>
 #include <string.h>
 
+#define MARGIN_MAX_MS 10000 // of ack_by, for the way back
+
 void acker_need(struct acker_words *words, enum rn_object kind, uint32_t id, bool object)
 {
     for (uint8_t i = 0; i < words->nneed; i++)
@@ -122,10 +124,16 @@ void acker_said(struct dedupe_install *in, struct acker_words *words, const stru
             dedupe_say(in, &in->item[i], false);
 }
 
-int64_t acker_delay(int64_t delay_ms, uint64_t interval_ms, bool backlog)
+int64_t acker_delay(int64_t delay_ms, uint64_t ack_by_ms, bool urgent)
 {
-    int64_t patient = interval_ms > 20000 ? 1000 : (int64_t)(interval_ms / 20);
-    return backlog || patient < delay_ms ? delay_ms : patient;
+    uint64_t margin = ack_by_ms / 10 < MARGIN_MAX_MS ? ack_by_ms / 10 : MARGIN_MAX_MS;
+    int64_t patient = (int64_t)(ack_by_ms - margin);
+    return urgent || patient < delay_ms ? delay_ms : patient;
+}
+
+bool acker_backlog(uint64_t pending, uint64_t interval_ms, uint64_t ack_by_ms)
+{
+    return interval_ms == 0 ? pending > 1 : pending > ack_by_ms / interval_ms + 1;
 }
 
 // ---- due times ---------------------------------------------------------------------------------
@@ -174,11 +182,25 @@ struct acker_node *acker_take(struct acker_wheel *wheel, int64_t now_ms)
 {
     while (wheel->count && wheel->done < slot_number(now_ms)) {
         struct acker_node *node = wheel->slot[(wheel->done + 1) % ACKER_SLOTS];
-        if (node) {
-            acker_cancel(wheel, node);
-            return node;
+        if (!node) {
+            wheel->done++;
+            continue;
         }
-        wheel->done++;
+        acker_cancel(wheel, node);
+        if (slot_number(node->due_ms) <= slot_number(now_ms))
+            return node;
+        acker_schedule(wheel, node, now_ms, node->due_ms); // for a later turn of the wheel
     }
     return NULL;
+}
+
+int64_t acker_wait(const struct acker_wheel *wheel, int64_t now_ms)
+{
+    if (!wheel->count)
+        return -1;
+    int64_t slot = wheel->done + 1;
+    while (!wheel->slot[slot % ACKER_SLOTS])
+        slot++;
+    int64_t wait = slot * ACKER_SLOT_MS - now_ms;
+    return wait > 1 ? wait : 1;
 }

@@ -37,9 +37,12 @@ bool acker_compose(const struct dedupe_install *in, const struct acker_words *wo
 void acker_said(struct dedupe_install *in, struct acker_words *words, const struct rn_ack *ack);
 bool acker_pending(const struct dedupe_install *in, const struct acker_words *words);
 
-// How long words may wait for company: a device that sends often or drains a backlog gets them
-// after delay_ms, one that has nothing else pending after a twentieth of its interval, at most 1 s.
-int64_t acker_delay(int64_t delay_ms, uint64_t interval_ms, bool backlog);
+// How long words may wait for company: urgent ones for delay_ms, others until the device's ack_by
+// is nearly over. What is left for the way back is a tenth of it, at most 10 s.
+int64_t acker_delay(int64_t delay_ms, uint64_t ack_by_ms, bool urgent);
+// Does a device that has so many batches pending, up to its newest, need an answer soon? It does if
+// they are more than those that an answer may be waiting for.
+bool acker_backlog(uint64_t pending, uint64_t interval_ms, uint64_t ack_by_ms);
 
 // ---- due times ---------------------------------------------------------------------------------
 #define ACKER_SLOTS   256
@@ -56,11 +59,13 @@ struct acker_wheel { // zero-initialise
     uint32_t count;
 };
 
-// Queues the node, or brings an earlier due time; due times beyond the wheel come at its end.
+// Queues the node, or brings an earlier due time. Due times may lie beyond the wheel.
 void acker_schedule(struct acker_wheel *wheel, struct acker_node *node, int64_t now_ms,
                     int64_t due_ms);
 void acker_cancel(struct acker_wheel *wheel, struct acker_node *node);
 // Takes one node that is due; NULL: none.
 struct acker_node *acker_take(struct acker_wheel *wheel, int64_t now_ms);
+// In how many ms acker_take has to be called next, at least 1; -1: nothing is queued.
+int64_t acker_wait(const struct acker_wheel *wheel, int64_t now_ms);
 
 #endif

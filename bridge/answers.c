@@ -64,10 +64,10 @@ void answers_now(struct answers *answers, struct fleet_device *dev, int64_t now_
     acker_schedule(&answers->wheel, &dev->due, now_ms, now_ms);
 }
 
-void answers_schedule(struct answers *answers, struct fleet_device *dev, bool backlog,
+void answers_schedule(struct answers *answers, struct fleet_device *dev, bool urgent,
                       int64_t now_ms)
 {
-    int64_t delay = acker_delay(answers->conf.delay_ms, (uint64_t)dev->live.interval_ms, backlog);
+    int64_t delay = acker_delay(answers->conf.delay_ms, dev->ack_by_ms, urgent);
     acker_schedule(&answers->wheel, &dev->due, now_ms, now_ms + delay);
 }
 
@@ -101,9 +101,8 @@ static void row_is_durable(void *arg, const struct log_head_row *row)
         return;
     item->state = DEDUPE_DURABLE;
     dedupe_say(in->batches, item, true);
-    in->said_ms = answers->now_ms;
     answers->counters->durable++;
-    answers_schedule(answers, dev, in->batches->unsaid > 1, answers->now_ms);
+    answers_schedule(answers, dev, false, answers->now_ms);
 }
 
 static void row_is_open(void *arg, const struct log_head_row *row)
@@ -232,6 +231,7 @@ static int send_one(struct answers *answers, struct fleet_device *dev, struct fl
     if (rc)
         return rc;
     acker_said(in->batches, &in->words, &answers->ack);
+    in->said_ms = answers->now_ms;
     answers->counters->acks_sent++;
     answers->counters->ack_bytes += answers->buf.len;
     return RN_OK;
@@ -282,5 +282,13 @@ int64_t answers_step(struct answers *answers, int64_t now_ms, int64_t utc_ms)
     }
     if (more)
         return 0;
-    return answers->wheel.count ? ACKER_SLOT_MS : -1;
+    return acker_wait(&answers->wheel, now_ms);
+}
+
+void answers_end(struct answers *answers, int64_t now_ms, int64_t utc_ms)
+{
+    (void)answers_step(answers, now_ms, utc_ms);
+    for (uint32_t i = 0; answers->ready && i < answers->fleet->count; i++)
+        if (answers->fleet->device[i]->due.prev)
+            send_all(answers, answers->fleet->device[i], now_ms, utc_ms);
 }

@@ -30,8 +30,8 @@ RN_MUST_CHECK int answers_new(struct answers **out, const struct answers_conf *c
                               int64_t now_ms, struct rn_err *err);
 void answers_free(struct answers *answers);
 
-// What is to be said to this device goes out within its delay, or at once.
-void answers_schedule(struct answers *answers, struct fleet_device *dev, bool backlog,
+// What is to be said to this device goes out within its ack_by, or soon, or at once.
+void answers_schedule(struct answers *answers, struct fleet_device *dev, bool urgent,
                       int64_t now_ms);
 void answers_now(struct answers *answers, struct fleet_device *dev, int64_t now_ms);
 // Cursor `which` has committed everything up to position.
@@ -42,6 +42,8 @@ void answers_refused(struct answers *answers, const char *dev, uint64_t install,
 // Works on: some rows of the log, everything that is due. Returns when to be called again: 0 at
 // once, else milliseconds; negative: when something has happened.
 int64_t answers_step(struct answers *answers, int64_t now_ms, int64_t utc_ms);
+// Says all that waits to be said: the bridge ends.
+void answers_end(struct answers *answers, int64_t now_ms, int64_t utc_ms);
 // Lowest position up to which everything that waits for a cursor was told.
 uint64_t answers_position(const struct answers *answers);
 

@@ -396,7 +396,7 @@ static void on_signal(void *arg, int signum)
     rn_notify_send("STOPPING=1");
     struct intake_time now = time_now();
     intake_commit(bridge->intake, now);
-    answers_step(bridge->answers, now.mono_ms, now.utc_ms);
+    answers_end(bridge->answers, now.mono_ms, now.utc_ms);
     if (rn_mqtt_connected(bridge->in.mqtt))
         publish_presence(bridge, false);
     rn_mqtt_stop(bridge->in.mqtt, STOP_MS, on_client_stopped, &bridge->in);

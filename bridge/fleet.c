@@ -147,6 +147,9 @@ void fleet_note_status(struct fleet_device *dev, const struct rn_status *status,
     dev->status_ms = utc_ms;
     dev->next_seq = status->next_seq;
     dev->away_ms = status->away_ms;
+    dev->ack_by_ms = status->ack_by_ms ? status->ack_by_ms : rn_ack_by_default(status->interval_ms);
+    if (dev->ack_by_ms > RN_ACK_BY_MAX_MS)
+        dev->ack_by_ms = RN_ACK_BY_MAX_MS;
     dev->config_revision = status->config_revision;
     memcpy(dev->config_hash, status->config_hash, sizeof dev->config_hash);
     if (status->has_ledger) {

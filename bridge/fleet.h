@@ -57,6 +57,7 @@ struct fleet_device {
     uint8_t config_hash[RN_HASH_BYTES];
     bool has_ledger;
     struct rn_ledger ledger;
+    uint64_t ack_by_ms; // how long its answers may wait; 0 before its first status
     char version[32], reason[96];
     uint64_t next_seq, away_ms;
     int64_t clock_offset_ms; // the device's clock against ours at its last status; 0 if unknown

@@ -58,7 +58,7 @@ struct member { // of the group that is not committed yet
     struct fleet_install *in;
     uint64_t seq;
     uint32_t bytes;
-    bool backlog;
+    bool urgent; // to be answered soon
 };
 
 struct asked {
@@ -86,7 +86,8 @@ struct arrival {
     const char *name;
     struct rn_span payload;
     bool retained;
-    char type; // of data
+    char type;  // of data
+    bool first; // batch since the hello
     struct intake_time now;
 };
 
@@ -307,6 +308,15 @@ static int place_and_append(const struct arrival *a, struct refs *refs, struct l
     return rc == RN_OK ? log_append(parts->log, row, &position, err) : rc;
 }
 
+// Has the device more pending than what waits for its answer?
+static bool is_backlog(const struct fleet_device *dev, const struct fleet_install *in,
+                       const struct rn_batch_head *head)
+{
+    uint64_t lowest = head->seq - head->low, newest = in->batches->max_seq;
+    uint64_t pending = newest >= lowest ? newest - lowest + 1 : 1;
+    return acker_backlog(pending, (uint64_t)dev->live.interval_ms, dev->ack_by_ms);
+}
+
 static void append(const struct arrival *a, struct fleet_install *in,
                    const struct rn_batch_head *head, struct rn_span body, uint32_t crc,
                    struct refs *refs)
@@ -339,8 +349,8 @@ static void append(const struct arrival *a, struct fleet_install *in,
     rn_recovered(&intake->full, "log_accepts_again");
     if (!intake->ngroup)
         intake->group_ms = a->now.mono_ms;
-    intake->group[intake->ngroup++] =
-        (struct member){a->dev, in, head->seq, (uint32_t)a->payload.len, head->low > 0};
+    intake->group[intake->ngroup++] = (struct member){
+        a->dev, in, head->seq, (uint32_t)a->payload.len, a->first || is_backlog(a->dev, in, head)};
     intake->group_bytes += body.len;
     if (intake->ngroup == intake->conf.commit_messages ||
         intake->group_bytes >= intake->conf.commit_bytes)
@@ -430,6 +440,7 @@ static void take_batch(struct arrival *a)
     }
     live_data(&a->intake->parts.fleet->live, &a->dev->live, in->id, a->now.mono_ms);
     a->dev->heard_ms = a->now.utc_ms;
+    a->first = !in->talks;
     in->talks = true;
     judge(a, in, &head, &info, body);
 }
@@ -477,7 +488,7 @@ static void group_committed(struct intake *intake, struct intake_time now)
         m->dev->batches++;
         m->dev->bytes += m->bytes;
         dedupe_settle(m->in->batches, m->seq, DEDUPE_RECEIVED, 0);
-        answers_schedule(intake->parts.answers, m->dev, m->backlog, now.mono_ms);
+        answers_schedule(intake->parts.answers, m->dev, m->urgent, now.mono_ms);
     }
     intake->parts.committed(intake->parts.committed_arg, log_head(intake->parts.log));
 }
@@ -661,6 +672,7 @@ static void take_birth(const struct arrival *a, const struct rn_status *status,
         fleet_note_status(a->dev, status, a->now.utc_ms);
     else
         counters(a)->stale++;
+    answers_now(a->intake->parts.answers, a->dev, a->now.mono_ms); // whatever waits to be said
     if (!a->retained)
         a->dev->heard_ms = a->now.utc_ms;
     tell_of_twins(a->dev, duplicate);

@@ -203,7 +203,17 @@ struct rn_status {
     struct rn_span version;  // of the agent
     struct rn_span reason;   // why it was away or stops: "start", "reconnect: ...", "SIGTERM"
     uint64_t away_ms;        // how long there was no connection before this birth
+    uint64_t ack_by_ms;      // how long answers to batches may take; 0: rn_ack_by_default
 };
+// How long the bridge may take to answer a batch of a device that says nothing else: three batch
+// intervals below two minutes, else one; never longer than an hour.
+#define RN_ACK_BY_MAX_MS 3600000u
+static inline uint64_t rn_ack_by_default(uint64_t interval_ms)
+{
+    if (interval_ms > RN_ACK_BY_MAX_MS)
+        return RN_ACK_BY_MAX_MS;
+    return interval_ms < 120000 ? 3 * interval_ms : interval_ms;
+}
 RN_MUST_CHECK int rn_status_encode(const struct rn_status *status, struct rn_buf *out);
 RN_MUST_CHECK int rn_status_decode(struct rn_span bytes, struct rn_status *status,
                                    struct rn_err *err);

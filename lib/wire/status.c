@@ -55,6 +55,7 @@ static const struct rec_row rows[] = {
     {"version", 12, REC_TEXT, false, offsetof(struct rn_status, version), VERSION_MAX, 0, NULL},
     {"reason", 13, REC_TEXT, false, offsetof(struct rn_status, reason), REASON_MAX, 0, NULL},
     NUMBER(14, away_ms, false),
+    NUMBER(17, ack_by_ms, false),
 };
 static const struct rec status_rec = {rows, sizeof rows / sizeof *rows, false};
 

@@ -362,7 +362,8 @@ static void do_send(struct world *w, const struct uplink_action *a)
         return;
     }
     check(w, a->seq <= w->disk.published, "sent before its name was committed as used");
-    check(w, uplink_in_flight(&w->core) <= w->core.window, "more in flight than the window");
+    uint32_t most = w->core.window > w->core.conf.live ? w->core.window : w->core.conf.live;
+    check(w, uplink_in_flight(&w->core) <= most, "more in flight than the window");
     for (uint64_t s = 1; s < a->low; s++)
         check(w, !w->disk.row[s].there, "a row below low is pending");
     w->sends++;
@@ -527,6 +528,7 @@ static void start_agent(struct world *w)
                                      .ack_timeout_max_ms = 60000,
                                      .hello_timeout_ms = 1000,
                                      .window = 16,
+                                     .live = w->seed % 2 ? 5 : 0,
                                      .seed = rn_rand_u64(&w->rand)};
     const struct uplink_saved saved = {.install = w->disk.install,
                                        .low = disk_low(&w->disk),

@@ -136,13 +136,51 @@ static void a_hold_is_said_also_when_there_is_nothing_else_to_say(void **state)
     assert_false(acker_compose(b->in, &b->words, &b->ack));
 }
 
-static void a_backlog_is_not_made_to_wait(void **state)
+static void an_answer_waits_until_ack_by_is_nearly_over_unless_it_is_urgent(void **state)
 {
     (void)state;
-    assert_int_equal(acker_delay(50, 60000, true), 50);
-    assert_int_equal(acker_delay(50, 60000, false), 1000);
-    assert_int_equal(acker_delay(50, 2000, false), 100);
+    assert_int_equal(acker_delay(50, 180000, true), 50);
+    assert_int_equal(acker_delay(50, 180000, false), 170000); // 10 s for the way back
+    assert_int_equal(acker_delay(50, 3000, false), 2700);
+    assert_int_equal(acker_delay(50, 1, false), 50); // at once is wanted
     assert_int_equal(acker_delay(50, 0, false), 50);
+}
+
+static void only_more_batches_than_an_answer_may_wait_for_are_a_backlog(void **state)
+{
+    (void)state;
+    assert_false(acker_backlog(4, 60000, 180000));
+    assert_true(acker_backlog(5, 60000, 180000));
+    assert_false(acker_backlog(2, 240000, 240000));
+    assert_true(acker_backlog(3, 240000, 240000));
+    assert_true(acker_backlog(2, 60000, 1));
+    assert_false(acker_backlog(1, 0, 0)); // nothing is known of its interval
+    assert_true(acker_backlog(2, 0, 0));
+}
+
+static void the_wheel_keeps_what_is_due_long_after_its_end(void **state)
+{
+    (void)state;
+    static struct acker_wheel wheel;
+    struct acker_node a = {0}, b = {0};
+    assert_int_equal(acker_wait(&wheel, 1000), -1);
+    acker_schedule(&wheel, &a, 1000, 171000);
+    acker_schedule(&wheel, &b, 1000, 1040);
+    int64_t now = 1000;
+    uint32_t turns = 0;
+    for (; now < 1040; now += acker_wait(&wheel, now))
+        assert_null(acker_take(&wheel, now));
+    assert_ptr_equal(acker_take(&wheel, now), &b);
+    for (; now < 171000; now += acker_wait(&wheel, now), turns++)
+        assert_null(acker_take(&wheel, now));
+    assert_true(now < 171020);
+    assert_ptr_equal(acker_take(&wheel, now), &a);
+    assert_true(turns < 100); // it is looked at once a turn of the wheel
+    acker_schedule(&wheel, &a, now, now + 60000);
+    assert_null(acker_take(&wheel, now + 59000)); // also if nobody looked meanwhile
+    assert_ptr_equal(acker_take(&wheel, now + 60000), &a);
+    acker_schedule(&wheel, &a, now, now + 9); // later in the slot of now: that is due
+    assert_ptr_equal(acker_take(&wheel, now + 8), &a);
 }
 
 static void the_wheel_gives_each_node_once_at_its_time(void **state)
@@ -159,9 +197,6 @@ static void the_wheel_gives_each_node_once_at_its_time(void **state)
     acker_schedule(&wheel, &a, 100130, 100200); // earlier: brought forward
     assert_ptr_equal(acker_take(&wheel, 100200), &a);
     assert_int_equal(wheel.count, 0);
-    acker_schedule(&wheel, &a, 900000, 990000); // beyond the wheel: at its end
-    assert_null(acker_take(&wheel, 900100));
-    assert_ptr_equal(acker_take(&wheel, 903000), &a);
     acker_schedule(&wheel, &a, 950000, 940000); // overdue: at once
     acker_cancel(&wheel, &b);
     assert_ptr_equal(acker_take(&wheel, 950000), &a);
@@ -179,7 +214,9 @@ int main(void)
         TEST(more_ranges_than_fit_come_in_the_next_message),
         TEST(refusals_needs_and_conflicts_travel_together),
         TEST(a_hold_is_said_also_when_there_is_nothing_else_to_say),
-        TEST(a_backlog_is_not_made_to_wait),
+        TEST(an_answer_waits_until_ack_by_is_nearly_over_unless_it_is_urgent),
+        TEST(only_more_batches_than_an_answer_may_wait_for_are_a_backlog),
+        TEST(the_wheel_keeps_what_is_due_long_after_its_end),
         TEST(the_wheel_gives_each_node_once_at_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
