@@ -31,7 +31,7 @@ const struct rn_opt config_rows[] = {
     {.key = "batch.interval", .type = RN_OPT_DURATION, AT(batch_interval_ms), .min = 100,
      .max = DAY, .def = "60s", .flags = RN_OPT_REMOTE, .help = "how much time one batch covers"},
     {.key = "batch.encodings", .type = RN_OPT_LIST, AT(batch_encodings), .min = 1, .max = 3,
-     .def = "[0, 2]", .flags = RN_OPT_REMOTE,
+     .def = "[0, 1, 2]", .flags = RN_OPT_REMOTE,
      .help = "encodings that are tried, the smallest result is kept; 0 serves where none can be"},
     {.key = "journal.interval", .type = RN_OPT_DURATION, AT(journal_interval_ms), .min = 100,
      .max = DAY, .def = "60s", .flags = RN_OPT_REMOTE,
