@@ -1,4 +1,4 @@
-// Opening, closing and inspecting the buffer; see store.h.
+// Opening and closing the buffer; see store.h.
 #include "agent/store.h"
 
 #include "agent/store_private.h"
@@ -31,7 +31,7 @@ static const char tables[] =
     "schema INTEGER, first INTEGER, last INTEGER, hash BLOB, object BLOB);"
     "CREATE TABLE IF NOT EXISTS boot(id INTEGER PRIMARY KEY, name TEXT UNIQUE);";
 
-static const char *const statements[SQL_COUNT] = {
+const char *const store_statements[SQL_COUNT] = {
     [SQL_META_GET] = "SELECT install, fingerprint, published, log_id, schema_next, produced, "
                      "delivered, evicted, thinned, refused, lost FROM meta WHERE id=1",
     [SQL_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(1,?,?,?,?,?,?,?,?,?,?,?)",
@@ -99,14 +99,15 @@ static int open_db(struct store *store, const char *path, struct rn_err *err)
                               .page_size = STORE_PAGE_BYTES,
                               .max_bytes = store->conf.max_bytes,
                               .cache_kib = 32,
-                              .wal_pages = 128};
+                              .wal_pages = 128,
+                              .exclusive = true};
     int rc = rn_db_open(&store->db, &conf, err);
     if (rc >= 0)
         rc = rn_db_check(store->db, err);
     if (rc >= 0)
         rc = rn_db_exec(store->db, tables, err);
     for (int i = 0; rc >= 0 && i < SQL_COUNT; i++)
-        rc = rn_db_prepare(&store->stmt[i], store->db, statements[i], err);
+        rc = rn_db_prepare(&store->stmt[i], store->db, store_statements[i], err);
     return rc;
 }
 
@@ -120,8 +121,7 @@ static void close_db(struct store *store)
     store->db = NULL;
 }
 
-// 1: there, 0: a new file.
-static int get_meta(struct store *store, struct rn_err *err)
+int store_get_meta(struct store *store, struct rn_err *err)
 {
     struct rn_stmt *get = store->stmt[SQL_META_GET];
     int rc = rn_stmt_step(get, err);
@@ -149,8 +149,7 @@ static int new_meta(struct store *store, struct store_report *report, struct rn_
     return rn_random_id(&store->now.state.install, err);
 }
 
-// Pending is what is there; what the ledger says beyond that was lost with a damaged file.
-static void count_rows(struct store *store)
+void store_count_rows(struct store *store)
 {
     struct store_state *s = &store->now.state;
     struct rn_ledger *l = &s->ledger;
@@ -226,11 +225,11 @@ static int load(struct store *store, struct store_report *report, struct rn_err 
     int rc = store_begin(store, err);
     if (rc < 0)
         return rc;
-    rc = get_meta(store, err);
+    rc = store_get_meta(store, err);
     if (rc == 0)
         rc = new_meta(store, report, err);
     if (rc >= 0) {
-        count_rows(store);
+        store_count_rows(store);
         rc = journal_to_batch(store, report, err);
     }
     if (rc >= 0)
@@ -270,18 +269,15 @@ static int open_file(struct store *store, struct store_report *report, struct rn
     return rc < 0 ? rc : load(store, report, err);
 }
 
-// A folder of a file system in memory: where the disk is full or read-only.
-static int make_ram_folder(struct store *store, struct rn_err *err)
+int store_ram_folder(char out[STORE_RAM_PATH], struct rn_err *err)
 {
     static const char *const places[] = {"/dev/shm", "/run", "/tmp"};
     for (int i = 0; i < 3; i++) {
-        snprintf(store->ram_folder, sizeof store->ram_folder, "%s/runnel-agent-XXXXXX", places[i]);
-        if (mkdtemp(store->ram_folder)) {
-            store->conf.folder = store->ram_folder;
+        snprintf(out, STORE_RAM_PATH, "%s/runnel-agent-XXXXXX", places[i]);
+        if (mkdtemp(out))
             return RN_OK;
-        }
     }
-    store->ram_folder[0] = 0;
+    out[0] = 0;
     return rn_fail(err, RN_EACCESS, "no folder in memory can be made (/dev/shm, /run, /tmp)");
 }
 
@@ -294,7 +290,11 @@ int store_open(struct store **out, const struct store_conf *conf, struct store_r
         return rn_fail(err, RN_ENOMEM, "out of memory");
     store->conf = *conf;
     store->lock_fd = -1;
-    int rc = conf->folder ? RN_OK : make_ram_folder(store, err);
+    int rc = RN_OK;
+    if (!conf->folder) { // the disk is full or read-only
+        rc = store_ram_folder(store->ram_folder, err);
+        store->conf.folder = store->ram_folder;
+    }
     if (rc >= 0)
         rc = open_file(store, report, err);
     if (rc < 0) {
@@ -316,43 +316,4 @@ void store_close(struct store *store)
     if (store->ram_folder[0])
         (void)!rn_remove_tree(store->ram_folder, NULL);
     free(store);
-}
-
-static bool folder_in_use(const char *folder)
-{
-    char path[512];
-    if (rn_path_join(path, sizeof path, folder, "lock", NULL) < 0)
-        return false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool used = flock(fd, LOCK_SH | LOCK_NB) < 0;
-    close(fd);
-    return used;
-}
-
-int store_inspect(const char *folder, struct store_state *state, bool *running, struct rn_err *err)
-{
-    char path[512];
-    struct store store = {.lock_fd = -1};
-    int rc = rn_path_join(path, sizeof path, folder, "buffer.db", err);
-    if (rc < 0)
-        return rc;
-    struct rn_db_conf conf = {.path = path, .read_only = true, .cache_kib = 32};
-    rc = rn_db_open(&store.db, &conf, err);
-    if (rc >= 0)
-        rc = rn_db_prepare(&store.stmt[SQL_META_GET], store.db, statements[SQL_META_GET], err);
-    if (rc >= 0)
-        rc = get_meta(&store, err);
-    if (rc == 0)
-        rc = rn_fail(err, RN_ENOENT, "%s: no agent has used this buffer yet", path);
-    if (rc > 0) {
-        count_rows(&store);
-        store.now.state.low = (uint64_t)rn_db_int(store.db, "SELECT min(seq) FROM batch",
-                                                  (int64_t)store.now.state.next);
-        *state = store.now.state;
-        *running = folder_in_use(folder);
-    }
-    close_db(&store);
-    return rc < 0 ? rc : RN_OK;
 }

@@ -7,6 +7,7 @@
 
 enum {
     STORE_PAGE_BYTES = 1024,
+    STORE_RAM_PATH = 64,
     STORE_RECENT = 256, // CRCs of settled rows that are remembered
     STORE_GONE = 256,   // evicted rows that are remembered, and how far below the lowest row
     STORE_SENT = 64,    // ranges of rows that were handed to the transport
@@ -59,7 +60,7 @@ struct store_known {
 
 struct store {
     struct store_conf conf;
-    char ram_folder[64]; // ours, removed at the end; "" if the folder is on the disk
+    char ram_folder[STORE_RAM_PATH]; // ours, removed at the end; "" if the folder is on the disk
     struct rn_db *db;
     struct rn_stmt *stmt[SQL_COUNT];
     int lock_fd;
@@ -84,6 +85,15 @@ const struct store_recent *store_recall(const struct store *store, uint32_t tag,
 RN_MUST_CHECK int store_make_room(struct store *store, size_t bytes, struct rn_err *err);
 RN_MUST_CHECK int store_new_install(struct store *store, uint32_t tag, uint64_t first,
                                     uint64_t last, struct rn_err *err);
+
+// store_open.c, for store_inspect.c:
+extern const char *const store_statements[SQL_COUNT];
+// Reads what meta holds: 1 there, 0 a new file.
+RN_MUST_CHECK int store_get_meta(struct store *store, struct rn_err *err);
+// Pending is what is there; what the ledger says beyond that was lost with a damaged file.
+void store_count_rows(struct store *store);
+// Makes a folder of a file system in memory.
+RN_MUST_CHECK int store_ram_folder(char out[STORE_RAM_PATH], struct rn_err *err);
 
 // store_gone.c; inside a transaction:
 void store_gone_init(struct store *store);

@@ -1,12 +1,14 @@
 """What an agent's buffer holds, read without any code of the agent's: SQLite, cbor2 and the second
 opinions on columns that also check the vectors."""
 
+import contextlib
 import importlib.util
 import io
 import shutil
 import sqlite3
 import sys
 import tempfile
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -78,20 +80,33 @@ class Held:
         return [point for _, _, points in self.rows for point in points] + self.journal
 
 
+@contextlib.contextmanager
+def open_copy(folder, to):
+    """A running agent holds its buffer alone: what is read is a copy, whole if the WAL did not change
+    meanwhile (a checkpoint only moves pages that the WAL still has)."""
+    db, wal = (Path(folder) / name for name in ("buffer.db", "buffer.db-wal"))
+    for _ in range(100):
+        before = wal.read_bytes() if wal.exists() else b""
+        shutil.copy(db, to)
+        if before == (wal.read_bytes() if wal.exists() else b""):
+            break
+        time.sleep(0.01)
+    (Path(to) / wal.name).write_bytes(before)
+    opened = sqlite3.connect(Path(to) / db.name)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
 def read_buffer(folder, device):
     """Reads a copy of the buffer; the agent must not be running (killed is fine). None: no buffer."""
     folder = Path(folder)
     if not (folder / "buffer.db").exists():
         return None
     with tempfile.TemporaryDirectory() as copy:
-        for path in folder.glob("buffer.db*"):
-            if not path.name.endswith("-shm"):
-                shutil.copy(path, copy)
-        db = sqlite3.connect(Path(copy) / "buffer.db")
-        try:
+        with open_copy(folder, copy) as db:
             return _read(db, device)
-        finally:
-            db.close()
 
 
 def _read(db, device):
@@ -109,15 +124,13 @@ def _read(db, device):
 def read_ledger(folder):
     """The ledger with `pending`, also while the agent runs; all 0 while there is no buffer yet."""
     values = None
-    try:
-        db = sqlite3.connect(f"file:{Path(folder) / 'buffer.db'}?mode=ro", uri=True, timeout=5)
+    with contextlib.suppress(FileNotFoundError), tempfile.TemporaryDirectory() as copy:
         try:
-            values = db.execute(f"SELECT {', '.join(LEDGER)} FROM meta").fetchone()
-        finally:
-            db.close()
-    except sqlite3.OperationalError as error:
-        if "unable to open" not in str(error) and "no such table" not in str(error):
-            raise
+            with open_copy(folder, copy) as db:
+                values = db.execute(f"SELECT {', '.join(LEDGER)} FROM meta").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
     ledger = dict(zip(LEDGER, values or [0] * len(LEDGER)))
     ledger["pending"] = ledger["produced"] - sum(ledger[fate] for fate in LEDGER[1:])
     return ledger

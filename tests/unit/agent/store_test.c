@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -600,6 +601,37 @@ static void a_second_agent_is_kept_out_of_the_folder(void **state)
     store_close(s);
 }
 
+static void another_process_sees_what_is_committed_while_the_agent_writes(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    struct store_state seen;
+    bool running;
+    for (int i = 0; i < 300; i++) { // over more than one checkpoint
+        add(s, i);
+        if (i % 10 == 0)
+            assert_int_equal(store_settle(s, tag(s), store_state(s)->low, store_state(s)->low, 0,
+                                          ROW_REFUSED, NULL),
+                             1);
+        else if (i % 7 == 0) {
+            assert_int_equal(store_inspect(folder, &seen, &running, NULL), RN_OK);
+            assert_true(running);
+            assert_memory_equal(&seen.ledger, &store_state(s)->ledger, sizeof seen.ledger);
+            assert_int_equal(seen.rows, store_state(s)->rows);
+            assert_int_equal(seen.low, store_state(s)->low);
+        }
+    }
+    uint64_t rows = store_state(s)->rows;
+    char path[128];
+    snprintf(path, sizeof path, "%s/buffer.db-shm", folder);
+    assert_int_not_equal(access(path, F_OK), 0);
+    store_close(s);
+    assert_int_equal(store_inspect(folder, &seen, &running, NULL), RN_OK);
+    assert_false(running);
+    assert_int_equal(seen.rows, rows);
+    assert_int_equal(store_inspect("/nowhere", &seen, &running, NULL), RN_ENOENT);
+}
+
 static void without_a_disk_it_works_in_memory(void **state)
 {
     (void)state;
@@ -640,6 +672,7 @@ int main(void)
         IN_FOLDER(hints_and_bases_come_back_whole_and_their_numbers_are_never_used_twice),
         IN_FOLDER(a_base_is_kept_for_as_long_as_a_row_may_refer_to_it),
         IN_FOLDER(hints_and_bases_take_a_small_part_of_the_buffer),
+        IN_FOLDER(another_process_sees_what_is_committed_while_the_agent_writes),
         IN_FOLDER(a_second_agent_is_kept_out_of_the_folder),
         cmocka_unit_test(without_a_disk_it_works_in_memory),
     };
