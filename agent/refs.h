@@ -5,7 +5,7 @@
 // candidate would have saved is added up over the batches; when the sum exceeds what sending it
 // costs, it is to be sent. So what is spent is at most about twice what the best choice of moments
 // would have spent, at any interval and with any kind of data; nobody sets anything. Base and hints
-// are decided apart: hints hold for long, a base gets old.
+// are decided apart: hints hold for long, a base gets old (docs/decisions/references.md).
 //
 // Pure but for its memory: 70 kB of scratch, of which only the columns in use are ever touched, and
 // 22 bytes a column for each of REFS_SCHEMAS schemas; the one that was not used for longest goes.

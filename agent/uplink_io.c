@@ -2,6 +2,7 @@
 #include "agent/uplink_io.h"
 
 #include <runnel/clock.h>
+#include <runnel/crypto.h>
 #include <runnel/log.h>
 #include <runnel/wire.h>
 
@@ -408,6 +409,29 @@ void uplink_io_free(struct uplink_io *io)
     free(io);
 }
 
+static int keep_object(void *arg, enum rn_object kind, uint32_t schema_id, struct rn_span object,
+                       uint32_t *id)
+{
+    struct uplink_io *io = arg;
+    uint8_t hash[RN_HASH_BYTES];
+    rn_sha256(hash, object.data, object.len);
+    return store_keep_object(io->store, kind, schema_id, hash, object, id, NULL);
+}
+
+static int current_object(void *arg, enum rn_object kind, uint32_t schema_id, uint32_t *id,
+                          struct rn_span *object)
+{
+    struct uplink_io *io = arg;
+    return store_newest_object(io->store, kind, schema_id, id, object, NULL);
+}
+
+static int find_object(void *arg, enum rn_object kind, uint32_t id, struct rn_span *object)
+{
+    struct uplink_io *io = arg;
+    uint8_t hash[RN_HASH_BYTES];
+    return store_object(io->store, kind, id, hash, object, NULL);
+}
+
 void uplink_io_attach(struct uplink_io *io, struct store *store)
 {
     const struct store_state *s = store_state(store);
@@ -423,6 +447,9 @@ void uplink_io_attach(struct uplink_io *io, struct store *store)
     io->flush_ms = 0;
     uplink_init(&io->core, &io->conf.core, &saved);
     io->core.stats = stats;
+    const struct encoder_objects objects = {
+        .arg = io, .keep = keep_object, .current = current_object, .find = find_object};
+    encoder_attach(io->conf.encoder, &objects);
     store_set_received(store, &io->core.received);
     if (rn_mqtt_connected(io->mqtt))
         uplink_io_event(io, &(struct uplink_event){.type = UPLINK_CONNECTED});

@@ -1,5 +1,6 @@
 """runnel-agent against a real broker and a model of the bridge that shares no code with ours."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -37,6 +38,8 @@ class ModelBridge:
         self.max_seq, self.samples = {}, 0
         self.durable, self.hello, self.acks = True, True, True
         self.plain_only, self.refused = False, []  # refuses encodings above 0
+        self.no_refs = False  # refuses hints and bases
+        self.loses_key = lambda key: False
         self.duplicates = self.conflicts = self.needs = 0
         self.taken, self.max_epoch = 0, 0
         self.peer.subscribe("rn/u/#", "rn/s/#")
@@ -62,9 +65,25 @@ class ModelBridge:
             self._say(install, hello=hello)
 
     def _key(self, key):
-        self.bindings[key[1], key[3]] = key[4]
+        if self.loses_key(key):
+            return
+        install, kind, number, name = key[1], key[2], key[3], key[4]
+        assert self.bindings.setdefault((install, kind, number), name) == name, "bound to another object"
         if 5 in key:
-            self.objects[key[4]] = cbor2.loads(key[5])
+            assert hashlib.sha256(key[5]).digest() == name
+            self.objects[name] = key[5]
+        elif name not in self.objects and kind > 1:
+            self._say(install, need=[[kind, number, True]])
+
+    def _object(self, install, kind, number):
+        return self.objects.get(self.bindings.get((install, kind, number)))
+
+    def points(self, install, body):
+        """Of a batch that is in the log."""
+        schema, *_, ext = items_of_body(body)
+        named = {(kind, ext[key]): self._object(install, kind, ext[key])
+                 for key, kind in ((1, 3), (2, 2)) if key in ext}
+        return points_of_body(cbor2.loads(self._object(install, 1, schema)), body, self.dev, named)
 
     def _batch(self, payload):
         stream = io.BytesIO(payload)
@@ -72,15 +91,19 @@ class ModelBridge:
         decoder = cbor2.CBORDecoder(stream)
         tag, seq, _low = decoder.decode(), decoder.decode(), decoder.decode()
         body = payload[stream.tell():]
-        schema, install = decoder.decode(), self.tags.get(tag)
+        install = self.tags.get(tag)
         if install is None:
             return
-        known = self.bindings.get((install, schema))
-        if known not in self.objects:
-            self.needs += 1
-            self._say(install, need=[[1, schema, known is not None]])
-            return
-        if self.plain_only and items_of_body(body)[3] > 0:
+        schema, _, _, encoding, _, ext = items_of_body(body)
+        if not (self.no_refs and ext) and not (self.plain_only and encoding):
+            names = [(1, schema), *((kind, ext[key]) for key, kind in ((1, 3), (2, 2)) if key in ext)]
+            lacks = [[kind, number, (install, kind, number) in self.bindings]
+                     for kind, number in names if self._object(install, kind, number) is None]
+            if lacks:
+                self.needs += 1
+                self._say(install, need=lacks)
+                return
+        else:
             self.refused.append((install, seq))
             self._say(install, refused=[[seq, 1, 3]])
             return
@@ -130,7 +153,7 @@ class ModelBridge:
 
 
 class Agent:
-    def __init__(self, world, url, name="agent", dev="dev1", data=None, sets=()):
+    def __init__(self, world, url, name="agent", dev="dev1", data=None, sets=(), tee=None):
         self.world, self.data = world, data or world.folder / name
         self.options = ["--config", "/dev/null", "--data", str(self.data), "--device", dev]
         for option in (f"mqtt.addresses={url}", "step=200ms", "batch.interval=400ms",
@@ -139,7 +162,8 @@ class Agent:
                        "uplink.hello_timeout=500ms", "mqtt.first_reconnect=100ms",
                        "mqtt.backoff_min=100ms", "mqtt.backoff_max=500ms", *sets):
             self.options += ["--set", option]
-        self.proc = world.program("runnel-agent", "run", *self.options, log=name)
+        told = ["--tee", tee] if tee else []
+        self.proc = world.program("runnel-agent", "run", *self.options, *told, log=name)
 
     def status(self):
         line = self.world.run([bin_path("runnel-agent"), "status", *self.options]).stdout
@@ -272,8 +296,7 @@ def test_a_refused_encoding_is_encoded_anew_and_no_sample_is_lost_or_counted_twi
     status = drained(agent)
     assert status["refused"] == status["lost"] == status["evicted"] == "0"
     assert bridge.conflicts == 0 and not set(bridge.refused) & set(bridge.log)
-    samples = [point for (install, _), body in bridge.log.items() for point in points_of_body(
-        bridge.objects[bridge.bindings[install, items_of_body(body)[0]]], body, "dev1")]
+    samples = [point for (install, _), body in bridge.log.items() for point in bridge.points(install, body)]
     assert len(samples) == len(dict(samples)) == int(status["delivered"])
     agent.proc.wait_log("event=encoding_refused")
 

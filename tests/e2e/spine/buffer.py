@@ -53,11 +53,27 @@ def items_of_body(body):
     return items
 
 
-def points_of_body(schema, body, device):
-    """The points of one batch, as lines.points_of would give them."""
-    _, t0, n, encoding, parts, _ = items_of_body(body)
+HINTS, BASE = 2, 3  # kinds of objects
+
+
+def _referred(ext, objects):
+    """What a batch was encoded with beside its schema."""
+    out = {}
+    if 1 in ext:
+        out["base_object"] = objects[BASE, ext[1]]
+        out["base"] = cbor2.loads(out["base_object"])[1]
+    if 2 in ext:
+        hints = cbor2.loads(objects[HINTS, ext[2]])
+        out["hints"] = list(zip(hints[1], hints[2]))
+    return out
+
+
+def points_of_body(schema, body, device, objects=None):
+    """The points of one batch, as lines.points_of would give them. objects: {(kind, number): bytes},
+    the hints and bases that it may name."""
+    _, t0, n, encoding, parts, ext = items_of_body(body)
     if encoding:
-        times, cells = packed.decode(encoding, schema, t0, n, parts)
+        times, cells = packed.decode(encoding, schema, t0, n, parts, **_referred(ext, objects))
     else:
         times, cells = columns.decode(schema, t0, n, parts)
     series = [(group[1], tags, field) for group in schema[4] for tags in group[4] for field in group[3]]
@@ -114,8 +130,10 @@ def _read(db, device):
     meta = db.execute(f"SELECT install, {', '.join(LEDGER)} FROM meta").fetchone()
     if meta is None:
         return Held(0, dict.fromkeys(LEDGER, 0), [], [])
-    rows = [(seq, install, points_of_body(schemas[schema], body, device)) for seq, install, schema, body in
-            db.execute("SELECT seq, install, schema, body FROM batch ORDER BY seq")]
+    objects = {(kind, number): object_
+               for kind, number, object_ in db.execute("SELECT kind, id, object FROM object")}
+    rows = [(seq, install, points_of_body(schemas[schema], body, device, objects))
+            for seq, install, schema, body in db.execute("SELECT seq, install, schema, body FROM batch ORDER BY seq")]
     journal = [point for schema, body in db.execute("SELECT schema, body FROM journal")
                for point in points_of_body(schemas[schema], body, device)]
     return Held(meta[0], dict(zip(LEDGER, meta[1:])), rows, journal)

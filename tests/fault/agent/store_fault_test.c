@@ -3,6 +3,7 @@
 #include "agent/store.h"
 #include <runnel/crc.h>
 #include <runnel/crypto.h>
+#include <runnel/db.h>
 #include <runnel/file.h>
 #include <runnel/rand.h>
 
@@ -300,6 +301,140 @@ static void a_file_that_is_no_database_is_set_aside(void **state)
     store_close(s);
 }
 
+// A batch that names hints and a base of which a new one is made for every third row.
+static int add_referring(struct store *s, struct rn_err *err)
+{
+    static const uint8_t envelope[] = {1, 0, 1, 2, 0x41, 0, 0xa2, 1, 0x19, 0, 0, 2, 0x19, 0, 0};
+    uint8_t hash[RN_HASH_BYTES], body[sizeof envelope];
+    uint32_t schema, id = 0, named[2];
+    uint64_t next = store_state(s)->next;
+    struct rn_span object;
+    rn_sha256(hash, "s", 1);
+    int rc = store_schema_id(s, hash, rn_span_text("s"), &schema, err);
+    memcpy(body, envelope, sizeof body);
+    for (int i = 0; rc >= 0 && i < 2; i++) {
+        enum rn_object kind = i ? RN_OBJECT_HINTS : RN_OBJECT_BASE;
+        if (next % 3 == 0 || store_newest_object(s, kind, schema, &id, &object, err) < 0) {
+            rn_sha256(hash, &next, sizeof next);
+            rc = store_keep_object(s, kind, schema, hash,
+                                   (struct rn_span){(const uint8_t *)&next, sizeof next}, &id, err);
+            if (rc == RN_ELIMIT)
+                rc = store_newest_object(s, kind, schema, &id, &object, err);
+        }
+        named[i] = id;
+        body[9 + 4 * i] = (uint8_t)(named[i] >> 8);
+        body[10 + 4 * i] = (uint8_t)named[i];
+    }
+    struct store_row row = {.schema = schema,
+                            .samples = SAMPLES,
+                            .crc = rn_crc32c(0, body, sizeof body),
+                            .body = {body, sizeof body}};
+    return rc < 0 ? rc : store_append(s, &row, false, 0, err);
+}
+
+// Each row can be decoded: what it names is there, whole.
+static uint64_t count_whole(struct store *s)
+{
+    struct store_row row;
+    struct rn_batch_info info;
+    struct rn_span object;
+    uint8_t hash[RN_HASH_BYTES], now[RN_HASH_BYTES];
+    uint64_t n = 0;
+    for (uint64_t first = 0; store_next(s, first, UINT64_MAX >> 1, &row, NULL) == 1; n++) {
+        first = row.seq + 1;
+        assert_int_equal(rn_batch_open_body(row.body, &info, NULL), RN_OK);
+        assert_true(info.has_base && info.has_hints);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(store_object(s, i ? RN_OBJECT_HINTS : RN_OBJECT_BASE,
+                                          i ? info.hints_id : info.base_id, hash, &object, NULL),
+                             RN_OK);
+            rn_sha256(now, object.data, object.len);
+            assert_memory_equal(now, hash, sizeof now);
+        }
+    }
+    return n;
+}
+
+static void referring_child(uint64_t *done)
+{
+    struct store_report report;
+    struct store_conf conf = {.folder = folder, .max_bytes = 96 << 10}; // it evicts, too
+    struct store *s;
+    struct rn_err err;
+    if (store_open(&s, &conf, &report, &err) < 0)
+        _exit(1);
+    for (;; ++*done)
+        if (add_referring(s, &err) < 0)
+            _exit(2);
+}
+
+static void after_a_kill_every_row_still_has_what_it_names(void **state)
+{
+    (void)state;
+    uint64_t *done =
+        mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(done != MAP_FAILED);
+    struct rn_rand rand;
+    uint32_t numbers = 0;
+    rn_rand_init(&rand, 3);
+    for (int kill_number = 0; kill_number < KILLS; kill_number++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            referring_child(done);
+        nanosleep(&(struct timespec){.tv_nsec = 5000000 + (long)rn_rand_below(&rand, 30000000)},
+                  NULL);
+        kill(pid, SIGKILL);
+        int status;
+        waitpid(pid, &status, 0);
+        assert_true(WIFSIGNALED(status));
+        struct store_report report;
+        struct store *s = open_store(&report);
+        assert_false(report.quarantined);
+        assert_int_equal(count_whole(s), store_state(s)->rows);
+        assert_true(store_state(s)->objects >= numbers); // none is given again
+        numbers = store_state(s)->objects;
+        store_close(s);
+    }
+    assert_true(*done > 10 && numbers > 4);
+    munmap(done, sizeof *done);
+}
+
+// One base was altered, and then a page of the file is not one any more.
+static void salvage_keeps_the_rows_whose_hints_and_base_are_whole(void **state)
+{
+    (void)state;
+    char path[128];
+    struct store_report report;
+    struct rn_err err = {.text = ""};
+    struct store *s = open_store(&report);
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(add_referring(s, &err), RN_OK);
+    uint32_t numbers = store_state(s)->objects;
+    store_close(s);
+    path_of(path, "buffer.db");
+    struct rn_db *db;
+    struct rn_db_conf conf = {.path = path};
+    assert_int_equal(rn_db_open(&db, &conf, &err), RN_OK);
+    assert_int_equal(rn_db_exec(db, "UPDATE object SET object=x'00' WHERE id=1", &err), RN_OK);
+    int64_t root = rn_db_int(db, "SELECT rootpage FROM sqlite_master WHERE name='boot'", 0);
+    assert_int_equal(rn_db_checkpoint(db, &err), RN_OK);
+    rn_db_close(db);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0 && root > 1);
+    assert_int_equal(pwrite(fd, "no page", 7, (root - 1) * 1024), 7);
+    close(fd);
+    s = open_store(&report);
+    assert_true(report.quarantined);
+    assert_int_equal(report.salvaged_rows, 28); // rows 1 and 2 named the base
+    assert_int_equal(report.lost_samples, 2 * SAMPLES);
+    assert_int_equal(count_whole(s), 28);
+    assert_int_equal(store_state(s)->objects, numbers);
+    assert_int_equal(add_referring(s, &err), RN_OK);
+    assert_true(store_state(s)->objects > numbers);
+    assert_int_equal(count_whole(s), 29);
+    store_close(s);
+}
+
 // In a child: its limit on file sizes stands for a disk without room.
 static int full_disk_child(void)
 {
@@ -367,6 +502,8 @@ int main(void)
         IN_FOLDER(flipped_bytes_anywhere_never_stop_the_buffer),
         IN_FOLDER(a_file_cut_short_gives_back_what_is_left),
         IN_FOLDER(a_file_that_is_no_database_is_set_aside),
+        IN_FOLDER(after_a_kill_every_row_still_has_what_it_names),
+        IN_FOLDER(salvage_keeps_the_rows_whose_hints_and_base_are_whole),
         IN_FOLDER(a_full_disk_refuses_cleanly_and_recovers),
         IN_FOLDER(a_folder_that_cannot_be_made_is_an_error_with_words),
     };
