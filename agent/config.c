@@ -1,6 +1,7 @@
 // See config.h.
 #include "agent/config.h"
 
+#include "agent/pace.h"
 #include <runnel/clock.h>
 #include <runnel/wire.h>
 
@@ -28,8 +29,12 @@ const struct rn_opt config_rows[] = {
      .def = "rn", .help = "first level of all topics"},
     {.key = "step", .type = RN_OPT_DURATION, AT(step_ms), .min = 100, .max = DAY, .def = "10s",
      .flags = RN_OPT_REMOTE, .help = "time between two samples of a series"},
-    {.key = "batch.interval", .type = RN_OPT_DURATION, AT(batch_interval_ms), .min = 100,
-     .max = DAY, .def = "60s", .flags = RN_OPT_REMOTE, .help = "how much time one batch covers"},
+    {.key = "profile", .type = RN_OPT_ENUM, AT(profile), 0, .def = "live", .flags = RN_OPT_REMOTE,
+     .words = "live|economy|realtime",
+     .help = "batches of 60 s; of 240 s on a connection that needs no pings; of each step"},
+    {.key = "batch.interval", .type = RN_OPT_DURATION, AT(batch_interval_ms), .min = 0,
+     .max = DAY, .def = "0s", .flags = RN_OPT_REMOTE,
+     .help = "how much time one batch covers; 0s: as the profile says"},
     {.key = "batch.encodings", .type = RN_OPT_LIST, AT(batch_encodings), .min = 1, .max = 3,
      .def = "[0, 1, 2]", .flags = RN_OPT_REMOTE,
      .help = "encodings that are tried, the smallest result is kept; 0 serves where none can be"},
@@ -66,9 +71,9 @@ const struct rn_opt config_rows[] = {
      .help = "do not check the broker's name: for tests"},
     {.key = "mqtt.proxy", .type = RN_OPT_TEXT, TEXT(mqtt_proxy), .flags = RN_OPT_REMOTE,
      .help = "host:port of an HTTP CONNECT proxy"},
-    {.key = "mqtt.keepalive", .type = RN_OPT_DURATION, AT(mqtt_keepalive_ms), .min = SECOND,
-     .max = 600 * SECOND, .def = "240s", .flags = RN_OPT_REMOTE,
-     .help = "longest silence on the connection"},
+    {.key = "mqtt.keepalive", .type = RN_OPT_DURATION, AT(mqtt_keepalive_ms), .min = 0,
+     .max = 600 * SECOND, .def = "0s", .flags = RN_OPT_REMOTE,
+     .help = "longest silence on the connection; 0s: 240s, or 300s in the profile economy"},
     {.key = "mqtt.connect_timeout", .type = RN_OPT_DURATION, AT(mqtt_connect_timeout_ms),
      .min = SECOND, .max = 10 * MINUTE, .def = "30s", .flags = RN_OPT_REMOTE,
      .help = "longest wait for a connection"},
@@ -277,7 +282,7 @@ bool config_same_connection(const struct agent_settings *a, const struct agent_s
            strcmp(a->mqtt_cert_file, b->mqtt_cert_file) == 0 &&
            strcmp(a->mqtt_key_file, b->mqtt_key_file) == 0 &&
            strcmp(a->mqtt_proxy, b->mqtt_proxy) == 0 && a->mqtt_insecure == b->mqtt_insecure &&
-           a->mqtt_keepalive_ms == b->mqtt_keepalive_ms;
+           pace_keepalive(a) == pace_keepalive(b);
 }
 
 int config_check_fixed(const struct agent_settings *a, const struct agent_settings *b,
@@ -366,6 +371,8 @@ int config_finish(struct config *config, struct rn_err *err)
                        s->device);
     if (s->batch_interval_ms % s->step_ms != 0)
         return rn_fail(err, RN_EINVAL, "batch.interval: expected a multiple of the step");
+    if (s->mqtt_keepalive_ms != 0 && s->mqtt_keepalive_ms < SECOND)
+        return rn_fail(err, RN_EINVAL, "mqtt.keepalive: expected 0s or between 1s and 10m");
     if (!config_encodings(s))
         return rn_fail(err, RN_EINVAL, "batch.encodings: expected a list of 0, 1 and 2");
     if (s->mqtt_addresses.count == 0)

@@ -22,13 +22,17 @@ struct agent_settings {
     char data[256];
     char topic_prefix[33];
     struct rn_opt_list batch_encodings;
-    int64_t step_ms, batch_interval_ms, journal_interval_ms, status_interval_ms;
+    int profile; // enum pace_profile
+    int64_t step_ms;
+    int64_t batch_interval_ms; // 0: see pace_interval
+    int64_t journal_interval_ms, status_interval_ms;
     int64_t buffer_max_bytes, buffer_max_age_ms;
     struct rn_opt_list mqtt_addresses;
     char mqtt_client_id[64], mqtt_username[64], mqtt_password[128];
     char mqtt_ca_file[256], mqtt_cert_file[256], mqtt_key_file[256], mqtt_proxy[128];
     bool mqtt_insecure;
-    int64_t mqtt_keepalive_ms, mqtt_connect_timeout_ms, mqtt_backoff_min_ms, mqtt_backoff_max_ms,
+    int64_t mqtt_keepalive_ms; // 0: see pace_keepalive
+    int64_t mqtt_connect_timeout_ms, mqtt_backoff_min_ms, mqtt_backoff_max_ms,
         mqtt_first_reconnect_ms;
     int64_t uplink_ack_timeout_min_ms, uplink_ack_timeout_max_ms, uplink_ack_by_ms,
         uplink_hello_timeout_ms, uplink_window;

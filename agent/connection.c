@@ -1,6 +1,7 @@
 // See connection.h.
 #include "agent/connection.h"
 
+#include "agent/pace.h"
 #include <runnel/clock.h>
 #include <runnel/log.h>
 #include <runnel/wire.h>
@@ -67,7 +68,7 @@ void connection_conf(struct connection_conf *out, const struct agent_settings *s
         .key_file = or_null(s->mqtt_key_file),
         .insecure = s->mqtt_insecure,
         .proxy = or_null(s->mqtt_proxy),
-        .keepalive_ms = s->mqtt_keepalive_ms,
+        .keepalive_ms = pace_keepalive(s),
         .connect_timeout_ms = s->mqtt_connect_timeout_ms,
         .backoff_min_ms = s->mqtt_backoff_min_ms,
         .backoff_max_ms = s->mqtt_backoff_max_ms,

@@ -3,6 +3,8 @@
 
 #include <runnel/wire.h>
 
+#define IDLE_MAX_MS 240000
+
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -10,7 +12,23 @@ static int64_t least(int64_t a, int64_t b)
 
 int64_t pace_interval(const struct agent_settings *s)
 {
-    return s->batch_interval_ms;
+    static const int64_t wanted_ms[] = {
+        [PACE_LIVE] = 60000, [PACE_ECONOMY] = 240000, [PACE_REALTIME] = 0};
+    if (s->batch_interval_ms > 0)
+        return s->batch_interval_ms;
+    int64_t steps = wanted_ms[s->profile] / s->step_ms;
+    return (steps > 0 ? steps : 1) * s->step_ms;
+}
+
+// NATs forget connections that are idle for longer than four to six minutes, so something has to
+// pass every 240 s; where batches do, pings wait a little longer than they take.
+int64_t pace_keepalive(const struct agent_settings *s)
+{
+    int64_t interval = pace_interval(s);
+    if (s->mqtt_keepalive_ms > 0)
+        return s->mqtt_keepalive_ms;
+    return interval <= IDLE_MAX_MS && interval > IDLE_MAX_MS * 4 / 5 ? interval * 5 / 4
+                                                                     : IDLE_MAX_MS;
 }
 
 int64_t pace_ack_by(const struct agent_settings *s)

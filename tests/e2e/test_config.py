@@ -228,7 +228,7 @@ def test_a_simulated_fleet_is_configured_one_by_one(world):
 
 @pytest.mark.parametrize("settings, path, words", [
     ({"step": "soon"}, "step", "duration"),
-    ({"batch.interval": "1ms"}, "batch.interval", "between"),
+    ({"batch.interval": "1ms"}, "batch.interval", "multiple"),
     ({"stepp": "1s"}, "stepp", "step"),
     ({"device": "other"}, "device", "local configuration only"),
     ({"mqtt.password": "x"}, "mqtt.password", "local configuration only"),

@@ -1,5 +1,6 @@
 // The shell of remote configuration against a real state.db and real signatures: what is refused
 // and why, what is put in force, and that a kill between any two actions loses nothing.
+#include "agent/pace.h"
 #include "agent/remote_io.h"
 #include <runnel/crypto.h>
 #include <runnel/file.h>
@@ -55,7 +56,7 @@ static int apply(void *arg, struct config *config, struct rn_err *err)
     if (dev->refuse)
         return rn_fail(err, RN_EINVAL, "step: not now");
     dev->step_ms = config->settings.step_ms;
-    dev->interval_ms = config->settings.batch_interval_ms;
+    dev->interval_ms = pace_interval(&config->settings);
     config_free(config);
     return RN_OK;
 }
@@ -294,7 +295,7 @@ static void refuses_with_path_and_reason(void **state)
         {{.revision = 1, .key = "collect.cpu.period", .value = "15s"},
          "collect.cpu.period",
          "multiple"},
-        {{.revision = 1, .key = "step", .value = "7s"}, "batch.interval", "multiple"},
+        {{.revision = 1, .key = "batch.interval", .value = "15s"}, "batch.interval", "multiple"},
         {{.revision = 1, .key = "mqtt.addresses", .value = "[]"}, "mqtt.addresses", "at least one"},
         {{.revision = 1, .key = "mqtt.addresses", .value = "[mqtt://a, mqtt://b]"},
          "mqtt.addresses",
