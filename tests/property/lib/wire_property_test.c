@@ -178,19 +178,33 @@ static bool product_fits(const struct rn_field *field, uint64_t value)
     return !__builtin_mul_overflow((int64_t)value, field->mul, &product);
 }
 
-static void make_cell(struct rn_grid *grid, const struct rn_field *field, uint32_t column,
-                      uint32_t tick)
+// A column may have values that differ by multiples of a unit.
+struct habit {
+    uint64_t start, unit;
+};
+
+static struct rn_span make_text(void)
 {
     static const char *const texts[] = {"", "on", "off", "größe", "a,b\nc"};
+    static char line[80];
+    if (chance(70))
+        return rn_span_text(texts[below(5)]);
+    snprintf(line, sizeof line, "pump %u: pressure %u, %s %s", below(4), below(1000),
+             texts[below(5)], chance(50) ? "valve valve valve" : "stopped");
+    return rn_span_text(line);
+}
+
+static void make_cell(struct rn_grid *grid, const struct rn_field *field, struct habit habit,
+                      uint32_t column, uint32_t tick)
+{
     size_t at = rn_grid_at(grid, column, tick);
     if (field->type == RN_TEXT) {
-        assert_int_equal(rn_grid_set_text(grid, column, tick, rn_span_text(texts[below(5)])),
-                         RN_OK);
+        assert_int_equal(rn_grid_set_text(grid, column, tick, make_text()), RN_OK);
     } else if (field->type == RN_FLOAT && chance(30)) {
         grid->cells[at].d = make_double();
         grid->states[at] = RN_CELL_DOUBLE;
     } else {
-        uint64_t value = make_u64();
+        uint64_t value = habit.unit ? habit.start + habit.unit * below(30) : make_u64();
         if (field->type == RN_BOOL)
             value &= 1;
         else if (!product_fits(field, value))
@@ -230,6 +244,8 @@ static struct rn_grid make_grid(const struct rn_schema *schema)
     for (uint32_t column = 0; column < schema->ncolumns; column++) {
         struct rn_column_ref ref;
         assert_true(rn_schema_column(schema, column, &ref));
+        struct habit habit = {make_u64(),
+                              chance(40) ? 1 + below(chance(80) ? 5000 : UINT32_MAX) : 0};
         for (uint32_t tick = 0; tick < n; tick++) {
             if (!rn_tick_due((uint64_t)grid.times[tick], schema->step, ref.group->every) ||
                 chance(missing))
@@ -237,7 +253,7 @@ static struct rn_grid make_grid(const struct rn_schema *schema)
             if (tick && chance(same) && grid.states[rn_grid_at(&grid, column, tick - 1)])
                 copy_cell(&grid, column, tick);
             else
-                make_cell(&grid, ref.field, column, tick);
+                make_cell(&grid, ref.field, habit, column, tick);
         }
     }
     return grid;
@@ -326,6 +342,15 @@ static void *decode_batch(const struct rn_schema *schema, struct rn_span bytes,
     return storage;
 }
 
+static size_t text_bytes(const struct rn_grid *grid)
+{
+    size_t sum = 0;
+    for (size_t at = 0; at < (size_t)grid->n * grid->ncolumns; at++)
+        if (grid->states[at] == RN_CELL_TEXT)
+            sum += rn_grid_text(grid, at).len;
+    return sum;
+}
+
 static struct rn_span encode_batch(const struct rn_schema *schema, const struct rn_grid *grid)
 {
     struct rn_err err = {0};
@@ -335,9 +360,13 @@ static struct rn_span encode_batch(const struct rn_schema *schema, const struct 
     struct rn_batch_head head = {below(UINT32_MAX), seq, rn_rand_below(&rng, seq)};
     rn_batch_put_head(&out, &head);
     struct rn_coding with = make_coding(schema);
-    uint32_t enc = below(3);
+    uint32_t enc = below(3), id = below(65536);
     size_t size = enc == RN_ENC_RANGE ? RN_RANGE_WORK : RN_ENCODE_WORK;
-    if (rn_batch_encode_as(enc, schema, below(65536), &with, grid, work, size, &out, &err))
+    int rc = rn_batch_encode_as(enc, schema, id, &with, grid, work, size, &out, &err);
+    if (rc == RN_ELIMIT && enc == RN_ENC_RANGE && text_bytes(grid) > 8192)
+        rc = rn_batch_encode_as(RN_ENC_DEFLATE, schema, id, &with, grid, work, sizeof work, &out,
+                                &err);
+    if (rc < 0)
         fail_msg("encoding %u: %s", enc, err.text);
     return rn_buf_span(&out);
 }

@@ -286,6 +286,43 @@ static void not_a_number_is_refused(void **state)
     }
 }
 
+// 40 texts of 255 bytes without anything in common.
+static void many_new_texts_are_left_to_deflate(void **state)
+{
+    (void)state;
+    static const struct rn_field field = {
+        .name = {(const uint8_t *)"s", 1}, .type = RN_TEXT, .mul = 1};
+    static const struct rn_series series;
+    const struct rn_group group = {.measurement = rn_span_text("m"),
+                                   .every = 1,
+                                   .fields = &field,
+                                   .nfields = 1,
+                                   .series = &series,
+                                   .nseries = 1};
+    const struct rn_schema texts = {
+        .unit_ns = 1000000000, .step = 1, .groups = &group, .ngroups = 1, .ncolumns = 1};
+    struct rn_grid grid;
+    uint32_t random = 1;
+    assert_int_equal(rn_grid_init(&grid, 40, 1, 40 * 255, grid_storage, GRID_SIZE, &err), RN_OK);
+    for (uint32_t tick = 0; tick < 40; tick++) {
+        uint8_t text[255];
+        for (size_t i = 0; i < sizeof text; i++) {
+            random = random * 1664525 + 1013904223;
+            text[i] = (uint8_t)('!' + (random >> 24) % 90);
+        }
+        grid.times[tick] = tick;
+        assert_int_equal(rn_grid_set_text(&grid, 0, tick, (struct rn_span){text, sizeof text}),
+                         RN_OK);
+    }
+    for (uint32_t enc = 0; enc <= RN_ENC_MAX; enc++) {
+        struct rn_buf out;
+        rn_buf_init_fixed(&out, out_bytes, sizeof out_bytes);
+        assert_int_equal(
+            rn_batch_encode_as(enc, &texts, 0, NULL, &grid, work, sizeof work, &out, &err),
+            enc == RN_ENC_RANGE ? RN_ELIMIT : RN_OK);
+    }
+}
+
 // Any bytes at all: refused, or columns that encode and come back.
 static void any_bytes_are_refused_or_sound(void **state)
 {
@@ -322,6 +359,7 @@ int main(void)
         cmocka_unit_test(too_little_work_memory_is_refused),
         cmocka_unit_test(what_does_not_fit_is_refused_and_leaves_nothing),
         cmocka_unit_test(not_a_number_is_refused),
+        cmocka_unit_test(many_new_texts_are_left_to_deflate),
         cmocka_unit_test(any_bytes_are_refused_or_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
