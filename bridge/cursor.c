@@ -255,6 +255,19 @@ static void start(struct cursor *c)
     publish_position(c);
 }
 
+// A sink's state is committed before it first writes, so that it knows what a crash leaves behind
+// for its own.
+static int commit_first_state(struct cursor *c, struct rn_err *err)
+{
+    if (!c->conf->sink->save || c->db.saved.len)
+        return RN_OK;
+    c->conf->sink->save(c->sink, &c->db.saved);
+    int rc = cursor_db_move(&c->db, c->db.position, c->hooks, err);
+    if (rc < 0)
+        rn_buf_clear(&c->db.saved);
+    return rc;
+}
+
 static void open_sink(struct cursor *c)
 {
     struct rn_err err;
@@ -269,6 +282,12 @@ static void open_sink(struct cursor *c)
         wait_until(c, action.until_ms, PHASE_OPEN);
         return;
     }
+    if (commit_first_state(c, &err) < 0) {
+        sink->close(c->sink);
+        own_trouble(c, &err, STORE_RETRY_MS);
+        return;
+    }
+    own_recovery(c);
     c->sink_open = true;
     set_state(c, CURSOR_OK, "");
     say(c, policy_success(c->policy), "");
@@ -300,7 +319,7 @@ static void drop_replay(struct cursor *c)
 static void note_gap(struct cursor *c, uint64_t first)
 {
     uint64_t rows = first - c->read_upto - 1;
-    if (rows && !c->db.fresh) {
+    if (rows && c->read_upto && !c->db.fresh) {
         atomic_fetch_add(&c->shared.gap_rows, rows);
         rn_log(RN_LOG_WARN, "log_gap", "cursor=%s from=%" PRIu64 " rows=%" PRIu64, c->conf->name,
                c->read_upto + 1, rows);

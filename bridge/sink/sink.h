@@ -98,7 +98,7 @@ struct sink_host {
     // Ends the one write or flush that is out. May be called from within write() or flush().
     void (*complete)(void *arg, const struct sink_result *result);
     const char *name;     // of this sink in the configuration
-    struct rn_span saved; // what save() said at the last committed flush; empty at first
+    struct rn_span saved; // what save() said last: committed after the first open and each flush
 };
 
 struct rn_sink {

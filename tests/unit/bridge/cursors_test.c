@@ -22,6 +22,7 @@ struct steered {
     _Atomic bool rewind_next;
     int64_t settle_ms;
     int64_t poison; // value of "i" that it never takes
+    size_t saved;   // length of the state that it was opened with
 };
 
 enum mode { TAKE, RETRY_SOME, HOLD_ALL, POISONED, NEVER_ANSWER };
@@ -39,7 +40,14 @@ static int steered_open(void *state, const void *conf, struct rn_loop *loop,
     struct steered_state *s = state;
     s->conf = *(struct steered *const *)conf;
     s->host = host;
+    s->conf->saved = host->saved.len;
     return RN_OK;
+}
+
+static void steered_save(void *state, struct rn_buf *out)
+{
+    (void)state;
+    rn_buf_text(out, "state");
 }
 
 static bool holds(const struct rn_run *const *runs, uint32_t n, int64_t value)
@@ -117,6 +125,7 @@ static const struct rn_sink steered_sink = {
     .open = steered_open,
     .write = steered_write,
     .flush = steered_flush,
+    .save = steered_save,
     .settle_ms = steered_settle,
     .close = steered_close,
 };
@@ -480,6 +489,30 @@ static bool both_flushed(struct bench *b)
     return all_at_head(b) && atomic_load(&b->sink[0].flushes) > 0;
 }
 
+static bool asked_to_write(struct bench *b)
+{
+    return atomic_load(&b->sink[0].writes) > 0;
+}
+
+// Else a file that was begun and written to would be taken for somebody else's after a crash.
+static void the_state_of_a_sink_is_committed_before_it_first_writes(void **state)
+{
+    struct bench *b = *state;
+    b->ncursors = 1;
+    atomic_store(&b->sink[0].mode, NEVER_ANSWER);
+    fill(b, 1, 10, 0);
+    start(b);
+    wait_for(b, asked_to_write, "a write that is never answered");
+    assert_int_equal(b->sink[0].saved, 0);
+    cursors_free(b->cursors);
+    b->cursors = NULL;
+    atomic_store(&b->sink[0].mode, TAKE);
+    start(b);
+    wait_for(b, all_at_head, "all at the head");
+    assert_int_equal(b->sink[0].saved, 5);
+    assert_int_equal(atomic_load(&b->sink[0].points), 10);
+}
+
 static void a_database_that_may_have_lost_what_it_took_is_written_again(void **state)
 {
     struct bench *b = *state;
@@ -636,6 +669,7 @@ int main(void)
         TEST(a_poison_point_is_dead_lettered_alone_and_can_be_replayed),
         TEST(points_outside_the_time_window_are_dead_lettered_not_written),
         TEST(a_batch_that_does_not_decode_is_refused_kept_and_told_again_after_a_restart),
+        TEST(the_state_of_a_sink_is_committed_before_it_first_writes),
         TEST(a_database_that_may_have_lost_what_it_took_is_written_again),
         TEST(a_cursor_of_another_log_begins_again_and_a_gap_is_counted),
         TEST(tail_shows_batches_and_a_slow_subscriber_is_told_what_it_lost),
