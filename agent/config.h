@@ -25,6 +25,7 @@ struct agent_settings {
     int profile; // enum pace_profile
     int64_t step_ms;
     int64_t batch_interval_ms; // 0: see pace_interval
+    bool batch_flush_on_change;
     int64_t journal_interval_ms, status_interval_ms;
     int64_t buffer_max_bytes, buffer_max_age_ms;
     struct rn_opt_list mqtt_addresses;

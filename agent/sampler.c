@@ -1,6 +1,7 @@
 // See sampler.h.
 #include "agent/sampler.h"
 
+#include "agent/news.h"
 #include "agent/pace.h"
 #include "agent/schedule.h"
 #include <runnel/crypto.h>
@@ -20,6 +21,7 @@ struct source {
     void *state;
     uint32_t every;
     bool enabled, open, failing;
+    bool known; // it has reported before
     uint32_t failures;
     int64_t retry_ms; // boot time
 };
@@ -31,10 +33,11 @@ struct sampler {
     struct source *sources;
     size_t nsources;
     struct rn_window *window;
-    uint32_t current_every; // of the collector that is reporting
-    int64_t unit_ms;        // of the window's times
+    const struct source *current; // that is reporting
+    int64_t unit_ms;              // of the window's times
     struct collect_env env;
     struct rn_buf scratch, object;
+    struct news news;
     uint64_t refused_before; // by windows that are gone
     struct sampler_stats stats;
 };
@@ -105,6 +108,7 @@ void sampler_cut(struct sampler *s)
     else if (rc != RN_ENOENT)
         s->hooks.trouble(s->hooks.arg, "window", err.text);
     rn_window_clear(s->window);
+    s->news.changed = false; // it is in this batch
 }
 
 // ---- collectors ---------------------------------------------------------------------------------
@@ -112,7 +116,8 @@ void sampler_cut(struct sampler *s)
 static void add_point(void *arg, const struct rn_point *point)
 {
     struct sampler *s = arg;
-    rn_window_add(s->window, point, s->current_every);
+    rn_window_add(s->window, point, s->current->every);
+    news_see(&s->news, point, s->current->known);
 }
 
 static void failed(struct sampler *s, struct source *src, const char *text, int64_t boot_ms)
@@ -132,6 +137,7 @@ static void worked(struct sampler *s, struct source *src)
         s->hooks.trouble(s->hooks.arg, src->what->name, NULL);
     src->failing = false;
     src->failures = 0;
+    src->known = true;
 }
 
 static void close_source(struct source *src)
@@ -158,7 +164,7 @@ static void run_source(struct sampler *s, struct source *src, int64_t boot_ms)
     if (src->failures > 0 && boot_ms < src->retry_ms)
         return;
     int rc = src->open ? RN_OK : open_source(s, src, &err);
-    s->current_every = src->every;
+    s->current = src;
     if (rc >= 0)
         rc = src->what->sample(src->state, src->conf, &s->env, boot_ms, &out, &err);
     if (rc < 0)
@@ -188,6 +194,12 @@ static void take(struct sampler *s, int64_t tick_ms, int64_t boot_ms)
     }
 }
 
+static bool cuts_early(struct sampler *s, int64_t boot_ms)
+{
+    return s->config->settings.batch_flush_on_change &&
+           news_cut(&s->news, boot_ms, s->schedule.batch_ms);
+}
+
 int64_t sampler_run(struct sampler *s, int64_t utc_ms, int64_t boot_ms)
 {
     struct schedule_tick tick = schedule_at(&s->schedule, utc_ms);
@@ -195,7 +207,7 @@ int64_t sampler_run(struct sampler *s, int64_t utc_ms, int64_t boot_ms)
         if (tick.back)
             sampler_cut(s);
         take(s, tick.time_ms, boot_ms);
-        if (schedule_cuts(&s->schedule, tick.time_ms))
+        if (schedule_cuts(&s->schedule, tick.time_ms) || cuts_early(s, boot_ms))
             sampler_cut(s);
     }
     return tick.wait_ms;
@@ -216,6 +228,8 @@ void sampler_get_stats(const struct sampler *s, struct sampler_stats *out)
     *out = s->stats;
     out->ticks = s->schedule.taken;
     out->missed = s->schedule.missed;
+    out->early = s->news.cuts;
+    out->held = s->news.held;
     out->refused = s->refused_before + rn_window_refused(s->window);
 }
 

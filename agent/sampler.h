@@ -30,6 +30,7 @@ struct sampler_stats {
     uint64_t refused;        // values that the window could not take
     uint64_t left_out;       // values that a collector's maximum kept out
     uint64_t collect_errors; // failed opens and reads
+    uint64_t early, held;    // batches cut because of a change; changes that had to wait
 };
 
 struct sampler_hooks {

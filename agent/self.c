@@ -15,7 +15,9 @@ void self_read(const struct self_parts *parts, struct self_stats *out)
                                .timeouts = parts->uplink->timeouts,
                                .ticks_missed = sampled.missed,
                                .values_refused = sampled.refused + sampled.left_out,
-                               .collect_errors = sampled.collect_errors};
+                               .collect_errors = sampled.collect_errors,
+                               .batches_early = sampled.early,
+                               .changes_held = sampled.held};
     if (!parts->store)
         return;
     const struct store_state *s = store_state(parts->store);

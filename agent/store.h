@@ -136,8 +136,8 @@ RN_MUST_CHECK int store_relabel(struct store *store, uint32_t tag, uint64_t firs
 // one: no birth of theirs will reach it.
 RN_MUST_CHECK int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err);
 
-// Looks into a buffer from another process without disturbing it, at what is committed; *running: an
-// agent uses it.
+// Looks into a buffer from another process without disturbing it, at what is committed; *running:
+// an agent uses it.
 RN_MUST_CHECK int store_inspect(const char *folder, struct store_state *state, bool *running,
                                 struct rn_err *err);
 

@@ -11,6 +11,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+// A file system that comes, or turns read-only (tag mode), is a new series.
+#define SIZE(name_, mul_, help_)                                                                   \
+    {                                                                                              \
+        .name = name_, .type = RN_INT, .kind = RN_GAUGE, .mul = mul_, .unit = "By", .help = help_, \
+        .news = RN_NEWS_SERIES                                                                     \
+    }
 #define BYTES(name_, mul_, help_)                                                                  \
     {                                                                                              \
         .name = name_, .type = RN_INT, .kind = RN_GAUGE, .mul = mul_, .unit = "By", .help = help_  \
@@ -26,7 +32,7 @@
     }
 #define FIELDS_IN(mul_)                                                                            \
     {                                                                                              \
-        [DISK_TOTAL] = BYTES("total", mul_, "Size."),                                              \
+        [DISK_TOTAL] = SIZE("total", mul_, "Size."),                                               \
         [DISK_FREE] = BYTES("free", mul_, "Free for programs without privileges."),                \
         [DISK_USED] = BYTES("used", mul_, "Used."),                                                \
         [DISK_USED_PERCENT] = PERCENT("used_percent", "used of used and free."),                   \

@@ -28,6 +28,7 @@ static const struct rn_field_desc fields[NET_FIELDS] = {
                    .type = RN_INT,
                    .kind = RN_STATE,
                    .unit = "Mbit/s",
+                   .news = RN_NEWS_VALUE, // the link came or went
                    .help = "Speed of the link; -1 where there is none to tell."},
 };
 

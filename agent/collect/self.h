@@ -8,7 +8,7 @@
 struct self_stats {
     uint64_t rows, bytes_written, bytes_sent, messages_sent, connects, connect_failures, resent,
         timeouts;
-    uint64_t ticks_missed, values_refused, collect_errors;
+    uint64_t ticks_missed, values_refused, collect_errors, batches_early, changes_held;
     // The ledger: where every sample went.
     uint64_t produced, pending, delivered, evicted, thinned, refused, lost;
 };

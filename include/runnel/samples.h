@@ -12,6 +12,13 @@
 
 #define RN_POINT_MAX_FIELDS 64
 
+// Changes that are worth a batch of their own: they are rare, and somebody waits for them.
+enum rn_news {
+    RN_NEWS_NONE = 0,
+    RN_NEWS_VALUE,  // its value changed, or a series with it came
+    RN_NEWS_SERIES, // a series with it came: its tags say what happened
+};
+
 // A field as a collector declares it, in a static const table: it is also the vocabulary.
 struct rn_field_desc {
     const char *name;
@@ -21,6 +28,7 @@ struct rn_field_desc {
     uint32_t mul;     // 0 counts as 1
     const char *unit; // or NULL
     const char *help; // one sentence, for docs and the vocabulary
+    enum rn_news news;
 };
 
 // What a collector knows of its fields beforehand: at any tick, the scaled integer of `field` is

@@ -26,6 +26,11 @@ static int moody_open(void *state, const void *conf, const struct collect_env *e
     return RN_OK;
 }
 
+static const struct rn_field_desc link_field = {
+    .name = "link", .type = RN_INT, .kind = RN_STATE, .news = RN_NEWS_VALUE};
+static bool with_link;
+static int64_t link_speed;
+
 static int moody_sample(void *state, const void *conf, const struct collect_env *env,
                         int64_t boot_ms, const struct rn_samples *out, struct rn_err *err)
 {
@@ -36,8 +41,10 @@ static int moody_sample(void *state, const void *conf, const struct collect_env 
         failures_left--;
         return rn_fail(err, RN_EIO, "in a bad mood");
     }
-    const struct rn_point_value value = {.field = &value_field, .scaled = boot_ms};
-    const struct rn_point point = {.measurement = "moody", .values = &value, .nvalues = 1};
+    const struct rn_point_value values[] = {{.field = &value_field, .scaled = boot_ms},
+                                            {.field = &link_field, .scaled = link_speed}};
+    const struct rn_point point = {
+        .measurement = "moody", .values = values, .nvalues = with_link ? 2 : 1};
     rn_samples_add(out, &point);
     return RN_OK;
 }
@@ -127,6 +134,37 @@ static void batches_hold_the_ticks_of_their_interval_at_their_own_times(void **s
     sampler_free(s);
     config_free(config);
     assert_int_equal(opened, closed);
+}
+
+static void a_change_that_matters_is_sent_at_its_tick_and_once_an_interval(void **state)
+{
+    static const char *const sets[] = {"device=d", "step=1s", "batch.interval=60s",
+                                       "batch.flush_on_change=false"};
+    (void)state;
+    for (size_t count = 3; count <= 4; count++) {
+        struct seen seen = {0};
+        struct sampler_stats stats;
+        struct config *config = configure(sets, count);
+        with_link = true;
+        link_speed = 1000;
+        struct sampler *s = start(config, &seen);
+        run(s, 1200000, 1205000, 1000);
+        int before = seen.batches;
+        link_speed = -1; // the link goes down
+        run(s, 1205000, 1206000, 1000);
+        assert_int_equal(seen.batches - before, count == 3);
+        for (int i = 6; i < 60; i++) { // and flaps
+            link_speed = -link_speed;
+            run(s, 1200000 + i * 1000, 1201000 + i * 1000, 1000);
+        }
+        assert_in_range(seen.batches - before, count == 3, count == 3 ? 2 : 1);
+        sampler_get_stats(s, &stats);
+        assert_int_equal(stats.early, count == 3);
+        assert_int_equal(stats.held, count == 3 ? 53 : 0); // one came with a regular cut
+        sampler_free(s);
+        config_free(config);
+    }
+    with_link = false;
 }
 
 static void a_period_of_its_own_leaves_the_other_ticks_out(void **state)
@@ -238,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_hold_the_ticks_of_their_interval_at_their_own_times),
+        cmocka_unit_test(a_change_that_matters_is_sent_at_its_tick_and_once_an_interval),
         cmocka_unit_test(a_period_of_its_own_leaves_the_other_ticks_out),
         cmocka_unit_test(a_failing_collector_backs_off_tells_once_and_hinders_no_other),
         cmocka_unit_test(a_new_step_cuts_what_is_open_and_goes_on),
