@@ -21,6 +21,7 @@ static int drop_unused_objects(struct store *store, struct rn_err *err)
     return rn_db_exec(store->db, sql, err);
 }
 
+// 1: there is room, 0: there is none now.
 static int room_for_object(struct store *store, enum rn_object kind, size_t bytes,
                            struct rn_err *err)
 {
@@ -30,11 +31,12 @@ static int room_for_object(struct store *store, enum rn_object kind, size_t byte
         return rc;
     snprintf(sql, sizeof sql, "SELECT count(*) FROM object WHERE kind=%d", kind);
     if (rn_db_int(store->db, sql, 0) >= STORE_OBJECTS)
-        return rn_fail(err, RN_ELIMIT, "%d hints or bases are in use", STORE_OBJECTS);
+        return 0;
     int64_t held = rn_db_int(store->db, "SELECT coalesce(sum(length(object)),0) FROM object", 0);
     if (held + (int64_t)bytes > store->conf.max_bytes / OBJECT_SHARE)
-        return rn_fail(err, RN_ELIMIT, "hints and bases take %lld bytes", (long long)held);
-    return store_make_room(store, bytes, err);
+        return 0;
+    rc = store_make_room(store, bytes, err);
+    return rc < 0 ? rc : 1;
 }
 
 static int retire_newest(struct store *store, enum rn_object kind, uint32_t schema,
@@ -47,15 +49,17 @@ static int retire_newest(struct store *store, enum rn_object kind, uint32_t sche
     return rn_stmt_run(retire, err);
 }
 
+// As room_for_object. Having no room is no failure: the transaction holds what was settled, too.
 static int add_object(struct store *store, enum rn_object kind, uint32_t schema,
                       const uint8_t hash[RN_HASH_BYTES], struct rn_span object, struct rn_err *err)
 {
     struct store_state *state = &store->now.state;
     if (state->objects >= 65535)
-        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,535 object numbers");
+        return 0; // all numbers are used up
     int rc = room_for_object(store, kind, object.len, err);
-    if (rc >= 0)
-        rc = retire_newest(store, kind, schema, err);
+    if (rc <= 0)
+        return rc;
+    rc = retire_newest(store, kind, schema, err);
     if (rc < 0)
         return rc;
     struct rn_stmt *add = store->stmt[SQL_OBJECT_ADD];
@@ -69,7 +73,8 @@ static int add_object(struct store *store, enum rn_object kind, uint32_t schema,
         return rc;
     state->objects = (uint32_t)rn_db_last_rowid(store->db);
     state->bytes_written += object.len;
-    return store_find_low(store, err);
+    rc = store_find_low(store, err);
+    return rc < 0 ? rc : 1;
 }
 
 int store_keep_object(struct store *store, enum rn_object kind, uint32_t schema,
@@ -80,9 +85,11 @@ int store_keep_object(struct store *store, enum rn_object kind, uint32_t schema,
     if (rc < 0)
         return rc;
     rc = store_end(store, add_object(store, kind, schema, hash, object, err), err);
-    if (rc >= 0)
+    if (rc == 0)
+        return rn_fail(err, RN_ELIMIT, "there is no room for more hints or bases now");
+    if (rc > 0)
         *id = store->now.state.objects;
-    return rc;
+    return rc < 0 ? rc : RN_OK;
 }
 
 int store_newest_object(struct store *store, enum rn_object kind, uint32_t schema, uint32_t *id,

@@ -557,6 +557,13 @@ static void a_base_is_kept_for_as_long_as_a_row_may_refer_to_it(void **state)
     assert_int_equal(id, STORE_OBJECTS);
     add(s, 0);
     assert_int_equal(keep(s, RN_OBJECT_BASE, schema, "base", &more), RN_ELIMIT);
+    // To have no room undoes nothing of what was settled and not committed yet.
+    uint64_t last = add(s, 0), rows = store_state(s)->rows;
+    struct store_row row;
+    assert_int_equal(store_settle(s, tag(s), last, last, 0, ROW_REFUSED, NULL), 1);
+    assert_int_equal(keep(s, RN_OBJECT_BASE, schema, "base", &more), RN_ELIMIT);
+    assert_int_equal(store_state(s)->rows, rows - 1);
+    assert_int_equal(store_next(s, last, last + 1, &row, NULL), 0);
     assert_int_equal(keep(s, RN_OBJECT_HINTS, schema, "hints", &more), RN_OK);
     for (uint32_t i = first; i <= id; i++)
         assert_int_equal(store_object(s, RN_OBJECT_BASE, i, hash, &object, NULL), RN_OK);
