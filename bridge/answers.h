@@ -2,8 +2,8 @@
 // composes what is due and hands it to the transport. The shell of acker.h; the intake's thread.
 //
 // A batch is durable when the cursor that decides about its type has taken it and the log's own has
-// decoded it. Nothing is said before every cursor has told where it stands: until then it is not known which of
-// the batches in the log are durable.
+// decoded it. Nothing is said before every cursor has told where it stands: until then it is not
+// known which of the batches in the log are durable.
 #ifndef BRIDGE_ANSWERS_H
 #define BRIDGE_ANSWERS_H
 

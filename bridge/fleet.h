@@ -14,6 +14,14 @@
 
 #define FLEET_BINDINGS 6 // looked-up bindings kept an install
 
+struct fleet_binding {
+    enum rn_object kind;
+    uint32_t id;
+    struct schemas_info info; // row 0: free
+    int64_t number;           // of the object in the log, while log_numbers is `numbers`
+    uint64_t numbers;
+};
+
 // One buffer of one device, as far as the device's memory reaches.
 struct fleet_install {
     uint64_t id;
@@ -26,11 +34,7 @@ struct fleet_install {
     uint32_t waits_id;      // under which they name it
     uint64_t greeted_epoch; // the last birth that was answered
     bool talks;             // it sent a batch since: it has heard the hello
-    struct {
-        enum rn_object kind;
-        uint32_t id;
-        struct schemas_info info; // row 0: free
-    } binding[FLEET_BINDINGS];
+    struct fleet_binding binding[FLEET_BINDINGS];
     uint32_t next_binding;
 };
 

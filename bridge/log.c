@@ -27,6 +27,7 @@ struct log {
     uint64_t head;          // highest committed
     uint64_t next;          // position of the next append
     struct segment *behind; // a sealed segment that log_heads reads, opened when needed
+    uint64_t numbers;       // of objects: how often they were given out anew
     bool full;
     char quarantined[SEGMENT_PATH_MAX + 16];
 };
@@ -89,6 +90,7 @@ static int open_new(struct log *log, uint64_t first, struct rn_err *err)
     if (rc == RN_OK) {
         log->head = first - 1;
         log->next = first;
+        log->numbers++;
     }
     return rc;
 }
@@ -150,6 +152,7 @@ int log_open(struct log **out, const struct log_conf *conf, struct rn_err *err)
     if (!log)
         return rn_fail(err, RN_ENOMEM, "out of memory");
     log->conf = *conf;
+    log->numbers = 1;
     snprintf(log->folder, sizeof log->folder, "%s", conf->folder);
     log->conf.folder = log->folder;
     int rc = rn_path_join(path, sizeof path, log->folder, "log", err);
@@ -234,6 +237,11 @@ int log_put_object(struct log *log, const uint8_t hash[RN_HASH_BYTES], struct rn
     return rc == RN_OK ? segment_put_object(log->open, hash, body, number, err) : rc;
 }
 
+uint64_t log_numbers(const struct log *log)
+{
+    return log->numbers;
+}
+
 int log_append(struct log *log, const struct log_row *row, uint64_t *position, struct rn_err *err)
 {
     int rc = check_room(log, err);
@@ -249,6 +257,7 @@ void log_rollback(struct log *log)
 {
     segment_rollback(log->open);
     log->next = log->head + 1;
+    log->numbers++;
 }
 
 static int roll(struct log *log, struct rn_err *err)
@@ -274,6 +283,7 @@ int log_commit(struct log *log, struct rn_err *err)
     int rc = segment_commit(log->open, err);
     if (rc) {
         log->next = log->head + 1;
+        log->numbers++;
         return rc;
     }
     log->head = log->next - 1;

@@ -38,12 +38,14 @@ void log_close(struct log *log);
 uint64_t log_id(const struct log *log);   // 63 random bits made with the folder
 uint64_t log_head(const struct log *log); // highest committed position; 0: empty
 uint64_t log_tail(const struct log *log); // lowest position still there
-// Rows name what they are decoded with by a number, which holds until the next commit or rollback.
-// find: RN_ENOENT if the object has to be put first. Objects are committed with the rows.
+// Rows name what they are decoded with by a number, which holds as long as log_numbers stays the
+// same: until a rollback, a commit that fails or a new segment. find: RN_ENOENT if the object has
+// to be put first. Objects are committed with the rows.
 RN_MUST_CHECK int log_find_object(struct log *log, const uint8_t hash[RN_HASH_BYTES],
                                   int64_t *number, struct rn_err *err);
 RN_MUST_CHECK int log_put_object(struct log *log, const uint8_t hash[RN_HASH_BYTES],
                                  struct rn_span body, int64_t *number, struct rn_err *err);
+uint64_t log_numbers(const struct log *log); // never 0
 // append any number, then commit: one transaction. Positions are given out by append.
 RN_MUST_CHECK int log_append(struct log *log, const struct log_row *row, uint64_t *position,
                              struct rn_err *err);

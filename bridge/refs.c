@@ -21,14 +21,13 @@ static int find_one(struct ref *ref, struct schemas *schemas, const char *dev,
         if (in->binding[i].info.row && in->binding[i].kind == ref->kind &&
             in->binding[i].id == ref->id) {
             ref->info = in->binding[i].info;
+            ref->kept = &in->binding[i];
             return RN_OK;
         }
     int rc = schemas_lookup(schemas, dev, in->id, ref->kind, ref->id, &ref->info, err);
     if (rc == RN_OK && ref->info.complete) {
-        uint32_t at = in->next_binding++ % FLEET_BINDINGS;
-        in->binding[at].kind = ref->kind;
-        in->binding[at].id = ref->id;
-        in->binding[at].info = ref->info;
+        ref->kept = &in->binding[in->next_binding++ % FLEET_BINDINGS];
+        *ref->kept = (struct fleet_binding){.kind = ref->kind, .id = ref->id, .info = ref->info};
     }
     return rc == RN_ENOENT ? RN_OK : rc;
 }
@@ -49,20 +48,41 @@ int refs_find(struct refs *refs, struct schemas *schemas, const char *dev, struc
     return RN_OK;
 }
 
-static int place_one(struct ref *ref, struct schemas *schemas, struct log *log, int64_t *number,
-                     struct rn_err *err)
+static int copy_object(struct ref *ref, struct schemas *schemas, struct log *log, int64_t *number,
+                       struct rn_err *err)
 {
     struct rn_buf body;
-    int rc = log_find_object(log, ref->info.hash, number, err);
-    if (rc != RN_ENOENT)
-        return rc;
     rn_buf_init(&body, RN_SCHEMA_MAX_BYTES);
-    rc = schemas_content(schemas, &ref->info, &body, err);
+    int rc = schemas_content(schemas, &ref->info, &body, err);
     if (rc == RN_ENOENT)
         ref->info.complete = false;
     else if (rc == RN_OK)
         rc = log_put_object(log, ref->info.hash, rn_buf_span(&body), number, err);
     rn_buf_release(&body);
+    return rc;
+}
+
+// Another reference of the same batch may have taken its place.
+static bool remembered(const struct ref *ref)
+{
+    return ref->kept && ref->kept->info.row == ref->info.row;
+}
+
+static int place_one(struct ref *ref, struct schemas *schemas, struct log *log, int64_t *number,
+                     struct rn_err *err)
+{
+    uint64_t numbers = log_numbers(log);
+    if (remembered(ref) && ref->kept->numbers == numbers) {
+        *number = ref->kept->number;
+        return RN_OK;
+    }
+    int rc = log_find_object(log, ref->info.hash, number, err);
+    if (rc == RN_ENOENT)
+        rc = copy_object(ref, schemas, log, number, err);
+    if (rc == RN_OK && remembered(ref)) {
+        ref->kept->number = *number;
+        ref->kept->numbers = numbers;
+    }
     return rc;
 }
 

@@ -11,9 +11,10 @@ enum { REF_SCHEMA, REF_HINTS, REF_BASE, NREFS };
 
 struct ref {
     enum rn_object kind;
-    uint32_t id;              // that the batch names it by
-    bool named;               // the batch has one
-    struct schemas_info info; // row 0: there is no such binding
+    uint32_t id;                // that the batch names it by
+    bool named;                 // the batch has one
+    struct schemas_info info;   // row 0: there is no such binding
+    struct fleet_binding *kept; // where that is remembered; NULL: nowhere
 };
 struct refs {
     struct ref ref[NREFS];

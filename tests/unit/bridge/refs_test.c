@@ -146,6 +146,10 @@ static void the_log_gets_what_it_has_not_and_numbers_for_the_row(void **state)
     fixture_ok(refs_place(&b->refs, b->schemas, b->fix.log, &row, &err), &err);
     assert_true(row.schema && row.hints && row.base);
     assert_true(row.schema != row.hints && row.hints != row.base && row.base != row.schema);
+    struct log_row same = {0};
+    find(b);
+    fixture_ok(refs_place(&b->refs, b->schemas, b->fix.log, &same, &err), &err); // by heart
+    assert_memory_equal(&same, &row, sizeof row);
     // What the log has is not looked for in schemas.db again.
     fixture_ok(schemas_forget(b->schemas, "dev", 7, &err), &err);
     b->batch.has_hints = false;
@@ -157,6 +161,47 @@ static void the_log_gets_what_it_has_not_and_numbers_for_the_row(void **state)
     log_rollback(b->fix.log);
     assert_int_equal(refs_place(&b->refs, b->schemas, b->fix.log, &again, &err), RN_ENOENT);
     assert_int_equal(lacking(b), 1 << REF_SCHEMA);
+}
+
+// More bases than bindings are kept by heart: a place that is taken over must not lend its number.
+static void numbers_never_get_mixed_up_while_bindings_are_looked_up_in_turn(void **state)
+{
+    struct bench *b = *state;
+    static struct rn_base base;
+    struct rn_err err;
+    uint8_t last[RN_SHA256_BYTES] = {0};
+    give_all(b);
+    for (uint32_t id = 2; id <= 20; id++) {
+        struct rn_buf bytes;
+        struct schemas_taken taken;
+        base = (struct rn_base){.ncolumns = FIXTURE_FIELDS, .column = {id}};
+        rn_buf_init(&bytes, RN_SCHEMA_MAX_BYTES);
+        fixture_ok(rn_base_encode(&base, &bytes), &err);
+        struct rn_key_msg msg = {.install = 7,
+                                 .kind = RN_OBJECT_BASE,
+                                 .id = id,
+                                 .has_object = true,
+                                 .object = rn_buf_span(&bytes)};
+        rn_sha256(msg.hash, bytes.data, bytes.len);
+        fixture_ok(schemas_take(b->schemas, "dev", &msg, &taken, &err), &err);
+        rn_buf_release(&bytes);
+    }
+    for (uint32_t i = 0; i < 200; i++) {
+        struct log_row row = {0};
+        b->batch.base_id = 1 + i * 7 % 20;
+        find(b);
+        fixture_ok(refs_place(&b->refs, b->schemas, b->fix.log, &row, &err), &err);
+        const int64_t numbers[NREFS] = {row.schema, row.hints, row.base};
+        for (int k = 0; k < NREFS; k++) {
+            int64_t number = 0;
+            fixture_ok(log_find_object(b->fix.log, b->refs.ref[k].info.hash, &number, &err), &err);
+            assert_int_equal(numbers[k], number);
+        }
+        assert_memory_not_equal(last, b->refs.ref[REF_BASE].info.hash, sizeof last);
+        memcpy(last, b->refs.ref[REF_BASE].info.hash, sizeof last);
+        if (i % 30 == 29)
+            log_rollback(b->fix.log);
+    }
 }
 
 static void what_was_damaged_before_it_came_into_the_log_is_lacking(void **state)
@@ -234,6 +279,7 @@ int main(void)
         TEST(all_that_is_lacking_is_known_at_once),
         TEST(looked_up_bindings_are_kept_apart_by_kind_and_number),
         TEST(the_log_gets_what_it_has_not_and_numbers_for_the_row),
+        TEST(numbers_never_get_mixed_up_while_bindings_are_looked_up_in_turn),
         TEST(what_was_damaged_before_it_came_into_the_log_is_lacking),
         cmocka_unit_test(the_envelope_is_judged_by_its_encoding_its_columns_and_its_time),
     };
