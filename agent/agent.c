@@ -328,8 +328,8 @@ static int make_connection(struct agent *agent, struct rn_err *err)
     agent->downlink.ack = on_ack;
     agent->downlink.config = on_config;
     agent->downlink.bridge = on_bridge;
-    int rc =
-        connection_new(&agent->connection, agent->loop, settings(agent), agent->seed, &hooks, err);
+    int rc = connection_new(&agent->connection, agent->loop, settings(agent), agent->state,
+                            agent->seed, &hooks, err);
     return rc < 0 ? rc
                   : downlink_subscribe(&agent->downlink, connection_mqtt(agent->connection), err);
 }

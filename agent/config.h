@@ -33,6 +33,7 @@ struct agent_settings {
     char mqtt_ca_file[256], mqtt_cert_file[256], mqtt_key_file[256], mqtt_proxy[128];
     bool mqtt_insecure;
     int64_t mqtt_keepalive_ms; // 0: see pace_keepalive
+    int64_t mqtt_keepalive_min_ms;
     int64_t mqtt_connect_timeout_ms, mqtt_backoff_min_ms, mqtt_backoff_max_ms,
         mqtt_first_reconnect_ms;
     int64_t uplink_ack_timeout_min_ms, uplink_ack_timeout_max_ms, uplink_ack_by_ms,

@@ -1,11 +1,13 @@
 // Connection: the MQTT client, made of the settings and of the fleet's size, and what is to be said
-// in the log about it. A fleet that lost its broker comes back at a pace that the broker can take.
+// in the log about it. The keepalive is learned (keepalive.h) and kept in state.db. A fleet that
+// lost its broker comes back at a pace that the broker can take.
 //
 // Owner: the agent; one thread, the loop's.
 #ifndef AGENT_CONNECTION_H
 #define AGENT_CONNECTION_H
 
 #include "agent/config.h"
+#include "agent/state.h"
 #include <runnel/loop.h>
 #include <runnel/mqtt.h>
 
@@ -29,10 +31,11 @@ struct connection_hooks {
     void (*published)(void *arg, uint64_t token); // the broker took it
 };
 
-// settings are borrowed.
+// settings and state are borrowed; state may be NULL: no disk.
 RN_MUST_CHECK int connection_new(struct connection **out, struct rn_loop *loop,
-                                 const struct agent_settings *settings, uint64_t seed,
-                                 const struct connection_hooks *hooks, struct rn_err *err);
+                                 const struct agent_settings *settings, struct state *state,
+                                 uint64_t seed, const struct connection_hooks *hooks,
+                                 struct rn_err *err);
 void connection_free(struct connection *connection); // accepts NULL
 struct rn_mqtt *connection_mqtt(const struct connection *connection);
 bool connection_up(const struct connection *connection); // and not being given up
