@@ -116,7 +116,8 @@ def sets(offline):
         for entry in kinds.PUBLIC:
             yield "public", entry[0], entry[1], kinds.public(UNPACKED, entry)
     for path in CAPTURES[:1]:
-        yield "host", "telegraf-doubles", "a host's vitals as Telegraf writes them: percentages as full doubles", doubles_of(path)
+        what = "a host's vitals as Telegraf writes them: percentages as full doubles"
+        yield "host", "telegraf-doubles", what, doubles_of(path)
     for kind in kinds.GENERATED:
         yield ("generated", kind.__name__.replace("_", "-"), kind.__doc__.strip().rstrip(".").replace("\n    ", " "),
                list(kind(random.Random(SEED))))
@@ -226,10 +227,10 @@ def main():
     driver.close()
     head = ["# Bytes a sample on unseen data", "",
             f"`./run bench unseen`, {datetime.date.today()}, {wire.cpu_model()}, {os.cpu_count()} processors. Payload of "
-            "batches in bytes a sample; schemas, hints and bases, which are sent once, apart. Nothing here was trained on; the prior is from other captures "
-            "(`bench/data/README.md`). `deflate, columns`: zlib -6, 32 kB window, over the plain bytes of encoding 1 (its "
-            "units included), with the same envelope and check sum. `deflate, lines`: gzip -6 over line protocol. "
-            "`auto`: the smallest of 0, 1 and 2, batch by batch.", "", line, ""]
+            "batches in bytes a sample; schemas, hints and bases, which are sent once, apart. Nothing here was trained "
+            "on; the prior is from other captures (`bench/data/README.md`). `deflate, columns`: zlib -6, 32 kB window, "
+            "over the plain bytes of encoding 1 (its units included), with the same envelope and check sum. `deflate, "
+            "lines`: gzip -6 over line protocol. `auto`: the smallest of 0, 1 and 2, batch by batch.", "", line, ""]
     args.out.write_text("\n".join(head + body))
     print(line)
 
