@@ -246,17 +246,17 @@ static void on_disconnected(void *arg, bool was_connected, const char *address, 
     struct connection *c = arg;
     bool left = c->leaving; // by our own will
     c->connected = c->leaving = false;
-    if (!left)
-        note_lost(c, was_connected);
-    if (!was_connected) {
+    if (was_connected) {
+        rn_log(RN_LOG_WARN, "disconnected", "address=%s err=%s retry_ms=%lld", RN_Q(address),
+               RN_Q(reason), (long long)retry_ms);
+        c->hooks.disconnected(c->hooks.arg, reason);
+    } else {
         rn_complain(&c->broker, rn_clock_mono_ms(), 300000, RN_LOG_WARN, "broker_unreachable",
                     "address=%s err=%s retry_ms=%lld", RN_Q(address), RN_Q(reason),
                     (long long)retry_ms);
-        return;
     }
-    rn_log(RN_LOG_WARN, "disconnected", "address=%s err=%s retry_ms=%lld", RN_Q(address),
-           RN_Q(reason), (long long)retry_ms);
-    c->hooks.disconnected(c->hooks.arg, reason);
+    if (!left) // last: it may renew the settings that `address` lies in
+        note_lost(c, was_connected);
 }
 
 static void on_message(void *arg, const struct rn_mqtt_message *message)

@@ -86,7 +86,7 @@ static void lower(struct keepalive *x, int64_t deadly_ms)
 {
     int64_t safe = x->safe_ms < deadly_ms ? x->safe_ms : 0;
     int64_t value = least(most(safe, deadly_ms / 2), deadly_ms * 3 / 4);
-    value = most(value, x->conf.min_ms);
+    value = most(value - value % 1000, x->conf.min_ms); // MQTT counts in seconds
     int64_t hold = x->learned.value_ms ? 2 * x->learned.hold_ms : hold_min_ms;
     x->learned = (struct keepalive_learned){.value_ms = value,
                                             .hold_ms = least(most(hold, hold_min_ms), hold_max_ms),
