@@ -330,6 +330,21 @@ def test_a_higher_epoch_at_the_bridge_lifts_ours(world):
     assert bridge.statuses[-1][3] > 1000
 
 
+def test_the_keepalive_is_learned_where_idle_connections_are_forgotten(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    relay = world.relay(broker.port)
+    relay.forget = 4
+    sets = ["batch.interval=5s", "mqtt.connect_timeout=1s", "mqtt.keepalive_min=1s"]
+    agent = Agent(world, f"mqtt://127.0.0.1:{relay.port}", sets=sets)
+    bridge.run(lambda: "event=keepalive_learned" in agent.proc.log(), 90)
+    lost = agent.proc.log().count("event=disconnected")
+    assert lost >= 3
+    have = len(bridge.log)
+    bridge.run(lambda: len(bridge.log) >= have + 4, 40)
+    assert agent.proc.log().count("event=disconnected") == lost  # pings keep it in mind
+
+
 def test_a_silent_link_is_left_long_before_the_keepalive(world):
     broker = world.broker()
     bridge = ModelBridge(world, broker)

@@ -13,11 +13,18 @@ CHUNK = 65536
 BUFFERED_MAX = 1 << 20
 
 
+class _Link:
+    """One connection: when something last passed, and whether it is forgotten."""
+
+    def __init__(self):
+        self.last, self.forgotten = time.monotonic(), False
+
+
 class _Pipe:
     """One direction of one connection: what was read and when it may be written."""
 
-    def __init__(self, source, sink):
-        self.source, self.sink = source, sink
+    def __init__(self, source, sink, link):
+        self.source, self.sink, self.link = source, sink, link
         self.chunks = collections.deque()  # (due, bytes)
         self.size, self.ended = 0, False
 
@@ -30,11 +37,12 @@ class Relay:
     relay.cut()       resets all connections; new ones are welcome
     relay.down()      resets all and refuses new ones, until relay.up()
     relay.delay = s   holds each byte back that long, in both directions
+    relay.forget = s  forgets a connection that is idle for longer, in silence: a NAT
     """
 
     def __init__(self, target_port, target_host=HOST):
         self.target = (target_host, target_port)
-        self.delay = 0.0
+        self.delay, self.forget = 0.0, None
         self.accepted, self.forwarded = 0, 0  # connections, bytes
         self._silent, self._refuse, self._cut = False, False, threading.Event()
         self._turns = 0
@@ -98,6 +106,8 @@ class Relay:
             events = {}
             events[self._server] = selectors.EVENT_READ
             for pipe in [] if self._silent else self._pipes:
+                if pipe.link.forgotten:
+                    continue
                 if not pipe.ended and pipe.size < BUFFERED_MAX:
                     events[pipe.source] = events.get(pipe.source, 0) | selectors.EVENT_READ
                 if pipe.chunks and pipe.chunks[0][0] <= now:
@@ -136,9 +146,15 @@ class Relay:
         for sock in (client, server):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._pipes += [_Pipe(client, server), _Pipe(server, client)]
+        link = _Link()
+        self._pipes += [_Pipe(client, server, link), _Pipe(server, client, link)]
 
     def _read(self, pipe):
+        now = time.monotonic()
+        if self.forget and now - pipe.link.last > self.forget:
+            pipe.link.forgotten = True
+            return
+        pipe.link.last = now
         data = pipe.source.recv(CHUNK)
         if data:
             pipe.chunks.append((time.monotonic() + self.delay, data))
