@@ -62,6 +62,7 @@ struct encoder {
     struct rn_window *window;
     int64_t unit_ns, batch_units;
     int64_t first, last; // ticks of the open window
+    uint32_t max_ticks;  // of a window: fewer after one that cost the range coder too much
     struct rn_lp_line line;
     char *text; // of the chunk
     size_t text_len;
@@ -181,13 +182,21 @@ static void learn(struct encoder *e, const struct rn_schema *schema, const struc
 
 // ---- batches -----------------------------------------------------------------------------------
 
-// Into e->body: the smallest of the encodings that may be used; plain if another one cannot.
+// A large batch that the range coder may not take: the next ones are half as long.
+static void shorten(struct encoder *e, const struct rn_grid *grid)
+{
+    if ((uint64_t)grid->n * grid->ncolumns > RN_BATCH_MAX_CELLS / 4 && grid->n > 1)
+        e->max_ticks = grid->n / 2;
+}
+
+// Into e->body: the smallest of the encodings that may be used. Where the one that is asked for
+// cannot, a lower one.
 static int encode_body(struct encoder *e, const struct rn_schema *schema,
                        const struct rn_grid *grid, struct rn_err *err)
 {
     bool all = e->enc == ENC_AUTO;
     rn_buf_clear(&e->body);
-    for (uint32_t enc = all ? RN_ENC_PLAIN : (uint32_t)e->enc; enc <= RN_ENC_MAX; enc++) {
+    for (uint32_t enc = all ? RN_ENC_MAX : (uint32_t)e->enc; enc > RN_ENC_PLAIN || all; enc--) {
         rn_buf_clear(&e->trial);
         int rc = rn_batch_encode_as(enc, schema, e->current, &e->habits.with, grid, e->work,
                                     sizeof e->work, &e->trial, err);
@@ -196,7 +205,9 @@ static int encode_body(struct encoder *e, const struct rn_schema *schema,
             e->trial = e->body;
             e->body = better;
         }
-        if (!all)
+        if (rc == RN_ELIMIT && enc == RN_ENC_RANGE)
+            shorten(e, grid);
+        if (enc == RN_ENC_PLAIN || (!all && e->body.len))
             break;
     }
     if (e->body.len)
@@ -244,7 +255,8 @@ static int begin_tick(struct encoder *e, int64_t t, struct rn_err *err)
         if (t == e->last)
             return RN_OK;
         int rc = RN_ELIMIT;
-        if (t > e->last && t - e->first < e->batch_units)
+        if (t > e->last && t - e->first < e->batch_units &&
+            rn_window_ticks(e->window) < e->max_ticks)
             rc = rn_window_tick(e->window, t, err);
         if (rc == RN_OK)
             e->last = t;
@@ -416,6 +428,7 @@ static struct encoder *encoder_new(const struct encode_conf *conf, struct rn_err
         .max_ticks = RN_BATCH_MAX_CELLS,
         .max_text = RN_BATCH_MAX_BYTES / 2,
     };
+    e->max_ticks = RN_BATCH_MAX_CELLS;
     e->unit_ns = (int64_t)unit_ns;
     int64_t batch_ns = conf->batch_ms * 1000000;
     e->batch_units = batch_ns / e->unit_ns ? batch_ns / e->unit_ns : 1;

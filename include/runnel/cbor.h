@@ -4,7 +4,8 @@
 // Written: core deterministic encoding (RFC 8949, 4.2.1): shortest heads, definite lengths, map
 // keys ascending (the callers write them so; rn_cbor_put_map asserts nothing), shortest float that
 // keeps the value. Accepted: definite lengths only, depth <= 8, items <= bytes left, strings <= the
-// caller's maximum; tags only where the caller asks. Anything else is RN_EFORMAT.
+// caller's maximum; tags only where the caller asks. Anything else is RN_EFORMAT. More items than
+// RN_CBOR_MAX_ITEMS are RN_ELIMIT.
 #ifndef RUNNEL_CBOR_H
 #define RUNNEL_CBOR_H
 
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #define RN_CBOR_MAX_DEPTH 8
+#define RN_CBOR_MAX_ITEMS 40000 // of a message: a batch of 16,384 cells and ticks has 32,790
 
 void rn_cbor_put_uint(struct rn_buf *out, uint64_t value);
 void rn_cbor_put_int(struct rn_buf *out, int64_t value);
@@ -54,6 +56,7 @@ struct rn_cbor_in {
     const uint8_t *start, *at, *end;
     int failed; // the first error's code
     int depth;
+    uint32_t items;                   // read so far
     uint64_t left[RN_CBOR_MAX_DEPTH]; // items left in each open container
     struct rn_err *err;
 };

@@ -164,7 +164,8 @@ struct rn_coding {
 #define RN_ENCODE_WORK 49152 // enough for each; encoding 2 alone takes RN_RANGE_WORK
 #define RN_DECODE_WORK 20480
 #define RN_RANGE_WORK  16384
-// As rn_batch_encode_body, in any encoding. with may be NULL.
+// As rn_batch_encode_body, in any encoding. with may be NULL. RN_ELIMIT also for what would cost a
+// decoder too much (see the bounds in docs/PROTOCOL.md): a lower encoding, or fewer ticks, may do.
 RN_MUST_CHECK int rn_batch_encode_as(uint32_t enc, const struct rn_schema *schema,
                                      uint32_t schema_id, const struct rn_coding *with,
                                      const struct rn_grid *grid, void *work, size_t work_size,

@@ -58,6 +58,7 @@ int rn_gunzip(struct rn_buf *out, struct rn_span in, struct rn_err *err)
 
 #define WINDOW_BITS 12
 #define MEM_LEVEL   5
+#define BLOCK_ENDED 128 // in data_type of z_stream
 
 // Bump allocator: zlib asks for everything at the beginning.
 struct lent {
@@ -92,6 +93,7 @@ struct rn_inflate {
     struct lent lent;
     z_stream z;
     bool ended;
+    uint32_t blocks; // that have ended
 };
 
 static z_stream stream_over(struct lent *lent)
@@ -136,6 +138,7 @@ struct rn_inflate *rn_inflate_begin(void *work, size_t size, struct rn_span in)
     stream->z.next_in = in.data;
     stream->z.avail_in = (uInt)in.len;
     stream->ended = false;
+    stream->blocks = 0;
     return inflateInit2(&stream->z, -WINDOW_BITS) == Z_OK ? stream : NULL;
 }
 
@@ -144,9 +147,10 @@ int rn_inflate_get(struct rn_inflate *stream, void *bytes, size_t len)
     stream->z.next_out = bytes;
     stream->z.avail_out = (uInt)len;
     while (stream->z.avail_out && !stream->ended) {
-        int rc = inflate(&stream->z, Z_NO_FLUSH);
+        int rc = inflate(&stream->z, Z_BLOCK); // stops after each block
         stream->ended = rc == Z_STREAM_END;
-        if (rc != Z_OK && rc != Z_STREAM_END)
+        stream->blocks += !stream->ended && stream->z.data_type & BLOCK_ENDED;
+        if ((rc != Z_OK && rc != Z_STREAM_END) || stream->blocks > RN_INFLATE_BLOCKS)
             return RN_EFORMAT;
     }
     return (int)(len - stream->z.avail_out);

@@ -1,4 +1,5 @@
-// See runnel/schema.h. Work is bounded by RN_SCHEMA_MAX_COLUMNS squared in the worst case.
+// See runnel/schema.h. What must not occur twice is found by sorting: comparing each with each
+// would take milliseconds for the largest schema that a device can send.
 #include <runnel/schema.h>
 
 #include <string.h>
@@ -69,15 +70,60 @@ int rn_tags_check(const struct rn_tag *tags, uint32_t ntags, struct rn_err *err)
     return RN_OK;
 }
 
-static bool same_tags(const struct rn_series *a, const struct rn_series *b)
+// How two fields, or series, of a group compare in some order.
+struct order {
+    const struct rn_group *group;
+    int (*compare)(const struct rn_group *group, uint32_t a, uint32_t b);
+};
+
+static int compare_fields(const struct rn_group *group, uint32_t a, uint32_t b)
 {
-    if (a->ntags != b->ntags)
-        return false;
-    for (uint32_t i = 0; i < a->ntags; i++)
-        if (!rn_span_eq(a->tags[i].value, b->tags[i].value) ||
-            !rn_span_eq(a->tags[i].key, b->tags[i].key))
-            return false;
-    return true;
+    return rn_span_cmp(group->fields[a].name, group->fields[b].name);
+}
+
+static int compare_series(const struct rn_group *group, uint32_t a, uint32_t b)
+{
+    const struct rn_series *x = &group->series[a], *y = &group->series[b];
+    int result = (x->ntags > y->ntags) - (x->ntags < y->ntags);
+    for (uint32_t i = 0; !result && i < x->ntags; i++) {
+        result = rn_span_cmp(x->tags[i].value, y->tags[i].value);
+        if (!result)
+            result = rn_span_cmp(x->tags[i].key, y->tags[i].key);
+    }
+    return result;
+}
+
+// from[begin..middle) and from[middle..end), each sorted, become one in `to`.
+static void merge(const struct order *order, const uint16_t *from, uint16_t *to, uint32_t begin,
+                  uint32_t middle, uint32_t end)
+{
+    uint32_t a = begin, b = middle;
+    for (uint32_t at = begin; at < end; at++) {
+        bool first =
+            b == end || (a < middle && order->compare(order->group, from[a], from[b]) <= 0);
+        to[at] = first ? from[a++] : from[b++];
+    }
+}
+
+// Whether two of the first n are the same.
+static bool has_twins(const struct order *order, uint32_t n)
+{
+    uint16_t one[RN_SCHEMA_MAX_COLUMNS], other[RN_SCHEMA_MAX_COLUMNS], *from = one, *to = other;
+    for (uint32_t i = 0; i < n; i++)
+        one[i] = (uint16_t)i;
+    for (uint32_t width = 1; width < n; width *= 2) {
+        for (uint32_t begin = 0; begin < n; begin += 2 * width) {
+            uint32_t middle = begin + width < n ? begin + width : n;
+            merge(order, from, to, begin, middle, middle + width < n ? middle + width : n);
+        }
+        uint16_t *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    for (uint32_t i = 1; i < n; i++)
+        if (order->compare(order->group, from[i - 1], from[i]) == 0)
+            return true;
+    return false;
 }
 
 static int fields_check(const struct rn_group *group, struct rn_err *err)
@@ -86,10 +132,9 @@ static int fields_check(const struct rn_group *group, struct rn_err *err)
         int rc = rn_field_check(&group->fields[f], err);
         if (rc < 0)
             return rc;
-        for (uint32_t other = 0; other < f; other++)
-            if (rn_span_eq(group->fields[other].name, group->fields[f].name))
-                return rn_fail(err, RN_EFORMAT, "a field name occurs twice in a group");
     }
+    if (has_twins(&(struct order){group, compare_fields}, group->nfields))
+        return rn_fail(err, RN_EFORMAT, "a field name occurs twice in a group");
     return RN_OK;
 }
 
@@ -99,10 +144,9 @@ static int series_check(const struct rn_group *group, struct rn_err *err)
         int rc = rn_tags_check(group->series[s].tags, group->series[s].ntags, err);
         if (rc < 0)
             return rc;
-        for (uint32_t other = 0; other < s; other++)
-            if (same_tags(&group->series[other], &group->series[s]))
-                return rn_fail(err, RN_EFORMAT, "a tag set occurs twice in a group");
     }
+    if (has_twins(&(struct order){group, compare_series}, group->nseries))
+        return rn_fail(err, RN_EFORMAT, "a tag set occurs twice in a group");
     return RN_OK;
 }
 

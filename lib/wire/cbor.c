@@ -308,6 +308,8 @@ int rn_cbor_next(struct rn_cbor_in *in, struct rn_cbor_item *item)
         return in->failed;
     if (in->at == in->end)
         return rn_cbor_fail(in, RN_EFORMAT, "ends too early");
+    if (in->items++ == RN_CBOR_MAX_ITEMS)
+        return rn_cbor_fail(in, RN_ELIMIT, "more items than a message has");
     if (is_short_tag(*in->at)) {
         item->type = RN_CBOR_TAG;
         item->u = *in->at++ & 0x1f;

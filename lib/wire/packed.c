@@ -18,6 +18,7 @@ static int set_up(struct packed *c, uint32_t enc, const struct rn_schema *schema
     c->ranged = enc == RN_ENC_RANGE;
     c->last_column = UINT32_MAX;
     c->text_left = c->ranged ? RANGED_TEXT_MAX : PACKED_TEXT_MAX;
+    c->plain_left = c->ranged ? UINT32_MAX : PACKED_PLAIN_MAX;
     if ((with->base && with->base->ncolumns != schema->ncolumns) ||
         (with->hints && with->hints->ncolumns != schema->ncolumns))
         return rn_fail(c->err, RN_EINVAL, "base or hints are another schema's");
@@ -65,6 +66,7 @@ int packed_put(uint32_t enc, const struct rn_schema *schema, const struct rn_cod
     if (c.ranged ? !load_model(&c, work, work_size) : !c.deflate)
         return rn_fail(err, RN_EINVAL, "work memory of %zu bytes is too small", work_size);
     code_columns(&c);
+    packed_limit(&c);
     packed_flush(&c, true);
     if (c.ranged && rn_buf_ok(out))
         range_out_end(&c.range_out);
@@ -109,6 +111,7 @@ int packed_get(uint32_t enc, const struct rn_schema *schema, const struct rn_cod
     if (c.ranged ? !load_model(&c, work, work_size) : !c.inflate)
         return rn_fail(err, RN_EINVAL, "work memory of %zu bytes is too small", work_size);
     code_columns(&c);
+    packed_limit(&c);
     check_end(&c, bytes.data);
     return c.failed;
 }

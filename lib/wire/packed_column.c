@@ -20,6 +20,7 @@ void code_times(struct packed *c)
         } else {
             change = code_number(c, NULL, change);
         }
+        packed_limit(c);
         pace += (uint64_t)change;
         if (c->putting)
             continue;
@@ -261,6 +262,7 @@ static void code_values(struct packed *c, struct line *line)
         size_t at = rn_grid_at(c->grid, line->column.index, tick);
         if (states[tick] == RN_CELL_MISSING)
             continue;
+        packed_limit(c);
         if (line->begun && !(line->shape & SHAPE_VARIES))
             repeat_cell(c, line, tick, at);
         else
@@ -299,6 +301,7 @@ static void code_column(struct packed *c, const struct column *column, const str
     uint32_t due = count_due(c, &line);
     if (due == 0 || c->failed)
         return;
+    c->ntexts = 0;
     if (c->model && column->series == 0 && !rule)
         c->model->learned[column->position % MODEL_LEARNED] = usual(c, &line);
     line.hint = usual(c, &line);

@@ -2,8 +2,7 @@
 // or new. See packed_walk.h.
 #include "lib/wire/packed_walk.h"
 
-#define TEXT_BACK   255 // present cells that a text is looked for in
-#define ALIKE_MAX   8   // bytes before a place that are compared
+#define ALIKE_MAX   8 // bytes before a place that are compared
 #define CONTEXT     0xffffff
 #define PLACE_SHIFT 24 // leaves 8 bits of 32
 _Static_assert(1 << (32 - PLACE_SHIFT) == MODEL_PLACES, "a place has 8 bits");
@@ -100,25 +99,24 @@ static void code_new_text(struct packed *c, const struct line *line, uint32_t ti
         packed_fail(c, RN_ELIMIT, "texts are more than their space");
 }
 
-// The tick of the cell so many present cells back; UINT32_MAX if there is none.
-static uint32_t back_by(const struct packed *c, const struct line *line, uint32_t tick,
-                        uint32_t cells)
+// The cell that is so many present cells back, 1 to PACKED_TEXT_BACK and not more than there are.
+static size_t cell_back(const struct packed *c, const struct line *line, uint32_t cells)
 {
-    const uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column.index, 0);
-    while (tick > line->first) {
-        tick -= line->stride;
-        if (states[tick] != RN_CELL_MISSING && --cells == 0)
-            return tick;
-    }
-    return UINT32_MAX;
+    uint32_t tick = c->texts[(c->ntexts - cells) % (PACKED_TEXT_BACK + 1)];
+    return rn_grid_at(c->grid, line->column.index, tick);
+}
+
+static uint32_t furthest_back(const struct packed *c)
+{
+    return c->ntexts < PACKED_TEXT_BACK ? c->ntexts : PACKED_TEXT_BACK;
 }
 
 // How many present cells back the same text is, 2 or more; 1, TEXT_NEW: nowhere near.
-static uint32_t find_back(const struct packed *c, const struct line *line, uint32_t tick, size_t at)
+static uint32_t find_back(const struct packed *c, const struct line *line, size_t at)
 {
-    uint32_t back = 0;
-    while (back < TEXT_BACK && (tick = back_by(c, line, tick, 1)) != UINT32_MAX)
-        if (++back > 1 && cell_same(c->grid, rn_grid_at(c->grid, line->column.index, tick), at))
+    uint32_t furthest = furthest_back(c);
+    for (uint32_t back = 2; back <= furthest; back++)
+        if (cell_same(c->grid, cell_back(c, line, back), at))
             return back;
     return TEXT_NEW;
 }
@@ -127,21 +125,16 @@ static void plain_cell_text(struct packed *c, struct line *line, uint32_t tick, 
 {
     uint64_t source = TEXT_NEW;
     if (line->begun && c->putting)
-        source = cell_same(c->grid, line->text, at) ? TEXT_SAME : find_back(c, line, tick, at);
+        source = cell_same(c->grid, line->text, at) ? TEXT_SAME : find_back(c, line, at);
     if (line->begun)
         source = code_count(c, source);
-    if (source == TEXT_NEW) {
+    if (source == TEXT_NEW)
         code_new_text(c, line, tick, at);
-        return;
-    }
-    if (c->putting)
-        return;
-    uint32_t from =
-        source <= TEXT_BACK ? back_by(c, line, tick, source ? (uint32_t)source : 1) : UINT32_MAX;
-    if (from == UINT32_MAX)
+    else if (source > furthest_back(c))
         packed_fail(c, RN_EFORMAT, "a text refers to no cell");
-    else
-        copy_cell(c->grid, at, rn_grid_at(c->grid, line->column.index, from));
+    else if (!c->putting)
+        copy_cell(c->grid, at, cell_back(c, line, source ? (uint32_t)source : 1));
+    c->texts[c->ntexts++ % (PACKED_TEXT_BACK + 1)] = (uint16_t)tick;
 }
 
 // Its plain bytes tell the slot of a known text, plus 2, instead of how many cells back it is.

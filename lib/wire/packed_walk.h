@@ -20,7 +20,8 @@
 
 #include <runnel/deflate.h>
 
-#define PACKED_CHUNK 256
+#define PACKED_CHUNK     1024 // inflate is fast only where it may write 258 bytes at once
+#define PACKED_TEXT_BACK 255  // present cells that a text is looked for in
 
 enum { SHAPE_MISSING = 1, SHAPE_LITERALS = 2, SHAPE_VARIES = 4, SHAPE_UNIT = 8 };
 
@@ -40,12 +41,15 @@ struct packed {
     struct range_out range_out;
     struct range_in range_in;
     uint32_t text_left;   // bytes of new texts that may still come
+    uint32_t plain_left;  // plain bytes, in encoding 1
     uint32_t last_column; // coded before this one; UINT32_MAX: none
     bool last_missing, last_literals, last_unit;
     uint32_t odd_level[ODD_SORTS];
     uint8_t ruled[RN_SCHEMA_MAX_COLUMNS / 8]; // one bit a column
     uint32_t used, filled;                    // of chunk
     uint8_t chunk[PACKED_CHUNK];
+    uint32_t ntexts;                      // of the column so far, in encoding 1
+    uint16_t texts[PACKED_TEXT_BACK + 1]; // ticks of the latest, round and round
 };
 
 // A column while it is coded.
@@ -70,6 +74,13 @@ struct line {
 };
 
 void packed_fail(struct packed *c, int code, const char *words);
+
+// Fails once encoding 2 takes too many steps. Looked at before each cell.
+static inline void packed_limit(struct packed *c)
+{
+    if ((c->putting ? c->range_out.steps : c->range_in.steps) > RANGED_STEPS_MAX)
+        packed_fail(c, RN_ELIMIT, "too many steps");
+}
 
 // ---- plain bytes --------------------------------------------------------------------------------
 

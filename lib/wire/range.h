@@ -2,7 +2,8 @@
 // bits that learn fast at first and slowly later. Integers only. Private to lib/wire.
 //
 // A decision is 0 or 1; a probability is that of 0, in 1/65536. The end of the bytes reads as zeros
-// for ever, and an encoder leaves out the zeros at its end.
+// for ever, and an encoder leaves out the zeros at its end. Decisions and raw pieces are counted as
+// steps: they are what decoding costs, whatever the bytes are.
 #ifndef WIRE_RANGE_H
 #define WIRE_RANGE_H
 
@@ -22,11 +23,13 @@ struct range_out {
     uint32_t pending; // bytes that a carry may still change: one held, then 0xff's
     uint8_t held;
     bool begun; // the first held byte is never written: it is always 0
+    uint32_t steps;
 };
 
 struct range_in {
     const uint8_t *at, *end;
     uint32_t range, code;
+    uint32_t steps;
 };
 
 // Probabilities in two arrays: 3 bytes each instead of 4.
@@ -66,6 +69,7 @@ static inline void range_out_settle(struct range_out *to)
 static inline void range_put(struct range_out *to, struct range_odds odds, uint32_t at, bool bit)
 {
     uint32_t bound = (to->range >> 16) * odds.p[at];
+    to->steps++;
     if (bit) {
         to->low += bound;
         to->range -= bound;
@@ -79,6 +83,7 @@ static inline void range_put(struct range_out *to, struct range_odds odds, uint3
 // The lowest `bits` (1..16) bits of value, all as likely.
 static inline void range_put_raw(struct range_out *to, uint32_t value, uint32_t bits)
 {
+    to->steps++;
     to->range >>= bits;
     to->low += (uint64_t)to->range * value;
     range_out_settle(to);
@@ -98,6 +103,7 @@ static inline bool range_get(struct range_in *from, struct range_odds odds, uint
 {
     uint32_t bound = (from->range >> 16) * odds.p[at];
     bool bit = from->code >= bound;
+    from->steps++;
     if (bit) {
         from->code -= bound;
         from->range -= bound;
@@ -112,6 +118,7 @@ static inline bool range_get(struct range_in *from, struct range_odds odds, uint
 // What no encoder writes may be beyond the last value: it is read as the last.
 static inline uint32_t range_get_raw(struct range_in *from, uint32_t bits)
 {
+    from->steps++;
     from->range >>= bits;
     uint32_t value = from->code / from->range, last = (1U << bits) - 1;
     value = value > last ? last : value;
