@@ -610,8 +610,6 @@ static int drop_unused_schemas(struct store *store, struct rn_err *err)
 static int add_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
                       uint32_t *id, struct rn_err *err)
 {
-    if (store->now.schema_next > 65535)
-        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,536 schema numbers");
     int rc = drop_unused_schemas(store, err);
     if (rc < 0)
         return rc;
@@ -630,6 +628,8 @@ int store_schema_id(struct store *store, const uint8_t hash[RN_HASH_BYTES], stru
     int rc = find_schema(store, hash, id, err);
     if (rc != 0)
         return rc < 0 ? rc : RN_OK;
+    if (store->now.schema_next > 65535) // before the transaction: it may hold what was settled
+        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,536 schema numbers");
     rc = store_begin(store, err);
     return rc < 0 ? rc : store_end(store, add_schema(store, hash, object, id, err), err);
 }
