@@ -127,6 +127,7 @@ MESSAGES = {
                    5: dumps(SCHEMAS["minimal"])},
     "status-birth": {1: 1, 2: INSTALL, 3: 5, 4: 1, 5: NOW, 6: 60000, 7: 18, 8: 77, 9: 12, 10: HASH,
                      11: LEDGER, 12: "0.1.0", 13: "start", 14: 61000},
+    "status-update": {1: 1, 2: INSTALL, 3: 5, 4: 2, 5: NOW, 6: 240000, 7: 18, 17: 30000},
     "status-will": {1: 0, 2: INSTALL, 3: 5, 4: 0},
     "status-stop": {1: 2, 2: INSTALL, 3: 5, 4: 9, 5: NOW, 7: 19, 11: {}, 13: "SIGTERM"},
     "status-largest": {1: 1, 2: MAX, 3: MAX, 4: MAX, 5: MAX, 6: MAX, 7: MAX, 8: MAX, 9: MAX,
