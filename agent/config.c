@@ -95,7 +95,7 @@ const struct rn_opt config_rows[] = {
      .help = "a batch is sent again this long after its answer was due, at the earliest"},
     {.key = "uplink.ack_timeout_max", .type = RN_OPT_DURATION, AT(uplink_ack_timeout_max_ms),
      .min = 50, .max = DAY, .def = "5m", .flags = RN_OPT_REMOTE,
-     .help = "longest wait before a batch is sent again"},
+     .help = "a batch is sent again this long after its answer was due, at the latest"},
     {.key = "uplink.ack_by", .type = RN_OPT_DURATION, AT(uplink_ack_by_ms), .min = 0, .max = HOUR,
      .def = "0s", .flags = RN_OPT_REMOTE,
      .help = "how long the bridge may take to answer; 0s: three batch intervals below two minutes, "

@@ -79,8 +79,8 @@ static int64_t ack_timeout(struct uplink *x, uint32_t tries)
     if (2 * x->srtt_ms > base)
         base = 2 * x->srtt_ms;
     base = least(base, x->conf.ack_timeout_max_ms);
-    int64_t wait = x->conf.ack_by_ms + (base << (tries < 10 ? tries : 10));
-    return jittered(x, least(wait, x->conf.ack_timeout_max_ms));
+    int64_t wait = least(base << (tries < 10 ? tries : 10), x->conf.ack_timeout_max_ms);
+    return jittered(x, x->conf.ack_by_ms + wait); // ack_by is the bridge's, however long
 }
 
 // RFC 6298's smoothing; a repeated row says nothing about the round trip (Karn).
@@ -96,9 +96,10 @@ static void measure(struct uplink *x, const struct uplink_flight *f, int64_t now
 
 static void plan_probe(struct uplink *x, int64_t now)
 {
-    int64_t wait = 2 * (x->conf.ack_by_ms + x->conf.ack_timeout_min_ms)
-                   << (x->probes < 6 ? x->probes : 6);
-    x->probe_ms = now + jittered(x, least(wait, x->conf.ack_timeout_max_ms));
+    int64_t wait = 2 * x->conf.ack_timeout_min_ms << (x->probes < 6 ? x->probes : 6);
+    // What became durable just after an answer may wait for the next one.
+    x->probe_ms =
+        now + jittered(x, 2 * x->conf.ack_by_ms + least(wait, x->conf.ack_timeout_max_ms));
 }
 
 // ---- what is sent next --------------------------------------------------------------------------
@@ -486,7 +487,9 @@ static void on_settled(struct uplink *x, const struct uplink_event *e, int64_t n
     free_flights(x, e, now);
     x->probes = 0;
     x->probe_batch = 1;
-    if (probed && x->at.low < x->at.next) { // answers were lost: more of them at once
+    if (x->at.low >= x->at.next) {
+        x->probe_ms = 0; // the next row that is received plans it
+    } else if (probed) { // answers were lost: more of them at once
         x->probe_batch = x->window;
         x->probe_ms = now;
     } else {

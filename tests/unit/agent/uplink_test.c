@@ -1,4 +1,5 @@
 // The uplink's core, step by step. Its behaviour under loss is in tests/sim/agent.
+#include "agent/pace.h"
 #include "agent/uplink.h"
 
 #include <setjmp.h>
@@ -111,6 +112,88 @@ static void live_batches_flow_while_answers_wait_for_each_other(void **state)
     assert_int_equal(a.core.stats.sent, a.rows);
 }
 
+// A bridge as PROTOCOL.md section 8 has it: it says what it has to say when ack_by less a tenth (at
+// most 10 s) is over for the oldest of it, a little late, and the first two soon; a slow sink makes
+// rows durable later.
+struct bridge {
+    int64_t ack_by, sink_ms, due;
+    uint64_t got, told_received, durable, told;
+    int64_t came[64];
+};
+
+static void bridge_time(struct bridge *b, struct agent *a)
+{
+    int64_t margin = b->ack_by / 10 < 10000 ? b->ack_by / 10 : 10000;
+    int64_t wait = b->got < 2 ? 50 : b->ack_by - margin + 70;
+    for (; b->got < a->rows; b->got++) {
+        b->came[b->got + 1] = a->now;
+        b->due = b->due ? b->due : a->now + wait;
+    }
+    while (b->durable < b->got && a->now >= b->came[b->durable + 1] + b->sink_ms) {
+        b->durable++;
+        b->due = b->due ? b->due : a->now + wait;
+    }
+    if (!b->due || a->now < b->due)
+        return;
+    b->due = 0;
+    feed(a, (struct uplink_event){.type = UPLINK_GOT_ACK, .log_id = LOG});
+    uint64_t from = b->told_received > b->durable ? b->told_received : b->durable;
+    if (b->got > from)
+        feed(a,
+             (struct uplink_event){
+                 .type = UPLINK_GOT_RECEIVED, .tag = INSTALL, .first = from + 1, .last = b->got});
+    b->told_received = b->got;
+    if (b->durable > b->told)
+        feed(a, (struct uplink_event){.type = UPLINK_GOT_DURABLE,
+                                      .tag = INSTALL,
+                                      .first = b->told + 1,
+                                      .last = b->durable});
+    b->told = b->durable;
+}
+
+// tenths: of ack_by, that the sink takes.
+static void on_a_healthy_link(int64_t interval, int64_t tenths)
+{
+    const struct agent_settings s = {.batch_interval_ms = interval,
+                                     .step_ms = interval,
+                                     .uplink_window = 16,
+                                     .uplink_ack_timeout_min_ms = 5000,
+                                     .uplink_ack_timeout_max_ms = 300000,
+                                     .uplink_hello_timeout_ms = 5000};
+    const struct uplink_conf conf = pace_uplink(&s, false);
+    struct bridge b = {.ack_by = conf.ack_by_ms, .sink_ms = conf.ack_by_ms * tenths / 10};
+    struct agent a;
+    begin(&a, 0);
+    uplink_reconf(&a.core, &conf);
+    int64_t tick = interval < 200000 ? interval / 200 + 1 : 1000, next = a.now;
+    for (; a.rows < 40 || a.now < next; a.now += tick) {
+        if (a.now >= next) {
+            commit(&a);
+            next += interval;
+        }
+        bridge_time(&b, &a);
+        if (a.now >= uplink_wake(&a.core))
+            feed(&a, (struct uplink_event){.type = UPLINK_TIME});
+        if (a.core.stats.sent != a.rows)
+            fail_msg("interval %lld ms, sink %lld ms: %llu sent of %llu", (long long)interval,
+                     (long long)b.sink_ms, (unsigned long long)a.core.stats.sent,
+                     (unsigned long long)a.rows);
+    }
+}
+
+static void nothing_is_sent_twice_on_a_healthy_link_at_any_interval(void **state)
+{
+    static const int64_t intervals[] = {100,    1000,   10000,  60000,   119000,
+                                        120000, 240000, 600000, 3600000, 7200000};
+    (void)state;
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) {
+        on_a_healthy_link(intervals[i], 0);
+        on_a_healthy_link(intervals[i], 1);
+        on_a_healthy_link(intervals[i], 5);
+        on_a_healthy_link(intervals[i], 10);
+    }
+}
+
 static void a_backlog_still_waits_for_the_window(void **state)
 {
     struct agent a;
@@ -142,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(live_batches_flow_while_answers_wait_for_each_other),
+        cmocka_unit_test(nothing_is_sent_twice_on_a_healthy_link_at_any_interval),
         cmocka_unit_test(a_backlog_still_waits_for_the_window),
         cmocka_unit_test(an_answer_that_waited_for_others_says_nothing_of_the_way),
     };
