@@ -14,8 +14,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define HEAD        3
+#define NOW_NS      1795255200000000000
 #define COLUMNS_MAX 4096
-#define CELLS_MAX   160 // larger ones are slow and little else: batch.c has them
+#define CELLS_MAX   100 // larger ones are slow and little else: batch.c has them
 
 static bool has_text(const struct rn_schema *schema)
 {
@@ -28,10 +29,10 @@ static bool has_text(const struct rn_schema *schema)
 // Texts take the range coder most of the time: few of them.
 static uint32_t ticks(uint8_t byte, uint32_t schema)
 {
-    uint32_t columns = schemas[schema].ncolumns, few = 1U + byte % 12;
+    uint32_t columns = schemas[schema].ncolumns, few = 1U + byte % 6;
     if (FUZZ_ENC == RN_ENC_RANGE && has_text(&schemas[schema]))
         return byte < 254 ? 1U + byte % 3 : few;
-    uint32_t n = byte < 250 ? few : 20U * (byte - 248U);
+    uint32_t n = byte < 252 ? few : 20U * (byte - 250U);
     return n * columns <= CELLS_MAX ? n : CELLS_MAX / columns;
 }
 
@@ -81,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     uint32_t schema = (data[0] & 31) % SCHEMAS;
     struct rn_batch_info info = {.enc = FUZZ_ENC,
-                                 .t0 = 1795255200000,
+                                 .t0 = NOW_NS / (int64_t)schemas[schema].unit_ns,
                                  .n = ticks(data[1], schema),
                                  .has_base = FUZZ_ENC != RN_ENC_PLAIN && data[0] & 32,
                                  .has_hints = FUZZ_ENC == RN_ENC_RANGE && data[0] & 64};
