@@ -45,7 +45,7 @@ static void a_checksum_is_the_same_wherever_its_bytes_are_divided(void **state)
     (void)state;
     uint8_t bytes[1024];
     for (size_t i = 0; i < sizeof bytes; i++)
-        bytes[i] = (uint8_t)(i * 37 + i / 256); // each value at each place among four
+        bytes[i] = (uint8_t)(i * 37 + i / 256); // each value, after many others
     uint32_t whole = bit_by_bit(bytes, sizeof bytes);
     for (size_t at = 0; at <= sizeof bytes; at++) {
         uint32_t first = rn_crc32c(0, bytes, at);
