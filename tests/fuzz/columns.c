@@ -97,7 +97,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rc && !only_its_crc(rc, &err))
         return 0;
     check_values(schema, &grid);
-    uint32_t enc = data[2] >> 4;
-    check_again(schema, enc <= RN_ENC_MAX ? enc : FUZZ_ENC, &grid);
+    uint32_t again = data[2] >> 4; // in which encoding, if any
+    if (again < 8)
+        check_again(schema, again <= RN_ENC_MAX ? again : FUZZ_ENC, &grid);
     return 0;
 }
