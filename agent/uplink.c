@@ -6,7 +6,7 @@
 
 static const int64_t never = INT64_MAX;
 static const int64_t blocked_pause_ms = 200;
-static const int64_t key_repeat_ms = 1000; // a key message is not repeated faster than this
+static const int64_t key_repeat_ms = 1000; // a key message is not repeated faster; doubles
 static const int64_t hold_max_ms = 3600000;
 
 static uint32_t tag_of(uint64_t install)
@@ -214,8 +214,9 @@ static bool was_given(const struct uplink *x, enum rn_object kind, uint32_t id)
     return false;
 }
 
-static void send_key(struct uplink *x, uint64_t install, enum rn_object kind, uint32_t id,
-                     bool object, int64_t now, struct uplink_actions *a)
+static struct uplink_bound *send_key(struct uplink *x, uint64_t install, enum rn_object kind,
+                                     uint32_t id, bool object, int64_t now,
+                                     struct uplink_actions *a)
 {
     struct uplink_bound *b = bound_of(x, install, kind, id);
     if (!b) {
@@ -232,6 +233,7 @@ static void send_key(struct uplink *x, uint64_t install, enum rn_object kind, ui
     key->id = id;
     key->kind = kind;
     key->object = object;
+    return b;
 }
 
 // Binds everything that the row names and that is not bound yet.
@@ -406,6 +408,16 @@ static void on_ack(struct uplink *x, const struct uplink_event *e, int64_t now,
         x->hold_ms = now + least(e->hold_ms, hold_max_ms);
 }
 
+// The bridge has all that this row names.
+static void forget_asked(struct uplink *x, const struct uplink_flight *f)
+{
+    for (enum rn_object kind = RN_OBJECT_SCHEMA; kind <= RN_OBJECT_BASE; kind++) {
+        struct uplink_bound *b = bound_of(x, f->install, kind, named(&f->names, kind));
+        if (b)
+            b->asked = 0;
+    }
+}
+
 // Answered rows leave the window, which grows by one for each answer that frees something.
 static void free_flights(struct uplink *x, const struct uplink_event *e, int64_t now)
 {
@@ -418,6 +430,7 @@ static void free_flights(struct uplink *x, const struct uplink_event *e, int64_t
             measure(x, f, now);
             x->stats.answered++;
         }
+        forget_asked(x, f);
         any = true;
         drop_flight(f);
     }
@@ -534,34 +547,47 @@ static void on_reencoded(struct uplink *x, const struct uplink_event *e, int64_t
     free_flights(x, &old, now);
 }
 
+// The same again has to wait, longer each time: a bridge that forgets what it is told, or does not
+// take it, must not use up the device's traffic. An object brings its binding along.
+static bool must_wait(const struct uplink *x, const struct uplink_bound *b, bool object,
+                      int64_t now, int64_t *until)
+{
+    if (!b)
+        return false;
+    uint32_t doublings = b->asked < 1 ? 0 : b->asked < 12 ? b->asked - 1 : 11;
+    *until = b->sent_ms + least(key_repeat_ms << doublings, x->conf.ack_timeout_max_ms);
+    return (b->object || !object) && now < *until;
+}
+
+static uint64_t needed_by(const struct uplink *x, const struct uplink_event *e)
+{
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
+        const struct uplink_flight *f = &x->flight[i];
+        if (tag_of(f->install) == e->tag && names_it(f, e->kind, e->id))
+            return f->install;
+    }
+    return 0;
+}
+
 // The bridge dropped rows because it lacks an object that they name: tell it, then send them again.
 static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
                     struct uplink_actions *a)
 {
-    if (!x->acks_count)
-        return;
-    uint64_t install = 0;
-    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
-        const struct uplink_flight *f = &x->flight[i];
-        if (tag_of(f->install) == e->tag && names_it(f, e->kind, e->id))
-            install = f->install;
-    }
-    if (install == 0 && tag_of(x->at.install) == e->tag)
-        install = x->at.install;
+    uint64_t install = x->acks_count ? needed_by(x, e) : 0;
+    int64_t until = now;
     if (install == 0) {
         x->stats.foreign++;
         return;
     }
     x->stats.needs++;
-    const struct uplink_bound *b = bound_of(x, install, e->kind, e->id);
-    bool again = b && e->object == b->object && now - b->sent_ms < key_repeat_ms;
-    if (!again)
-        send_key(x, install, e->kind, e->id, e->object, now, a);
+    bool wait = must_wait(x, bound_of(x, install, e->kind, e->id), e->object, now, &until);
+    if (!wait)
+        send_key(x, install, e->kind, e->id, e->object, now, a)->asked++;
     for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
         struct uplink_flight *f = &x->flight[i];
         if (f->out && f->install == install && names_it(f, e->kind, e->id)) {
-            f->out = again; // the key is under way: wait a moment before they go again
-            f->deadline_ms = least(f->deadline_ms, now + key_repeat_ms);
+            f->out = wait; // perhaps the key is under way: they go again a moment later
+            f->deadline_ms = least(f->deadline_ms, until);
         }
     }
 }

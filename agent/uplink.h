@@ -137,8 +137,9 @@ struct uplink_bound {
     uint64_t install; // 0: free
     enum rn_object kind;
     uint32_t id;
-    bool object; // the last key message carried the object
-    bool given;  // one did
+    bool object;    // the last key message carried the object
+    bool given;     // one did
+    uint32_t asked; // how often the bridge asked since a row that names it was answered
     int64_t sent_ms;
 };
 

@@ -15,6 +15,7 @@ struct agent {
     int64_t now;
     uint64_t rows, published, settled;
     uint64_t sent[64]; // how often each row
+    uint64_t keys;     // key messages
 };
 
 static void feed(struct agent *a, struct uplink_event e);
@@ -34,6 +35,9 @@ static void execute(struct agent *a, const struct uplink_action *x)
         break;
     case UPLINK_SEND:
         a->sent[x->seq]++;
+        break;
+    case UPLINK_KEY:
+        a->keys++;
         break;
     case UPLINK_SETTLE:
         a->settled = x->last;
@@ -206,6 +210,51 @@ static void a_backlog_still_waits_for_the_window(void **state)
     assert_int_equal(a.sent[1], 0);
 }
 
+static void need(struct agent *a, uint32_t id, bool object)
+{
+    feed(a, (struct uplink_event){.type = UPLINK_GOT_ACK, .log_id = LOG});
+    feed(a, (struct uplink_event){.type = UPLINK_GOT_NEED,
+                                  .tag = INSTALL,
+                                  .kind = RN_OBJECT_SCHEMA,
+                                  .id = id,
+                                  .object = object});
+}
+
+// Broken or hostile, it costs the device's traffic: the row and its schema, each time.
+static void a_bridge_that_never_has_enough_is_answered_ever_more_slowly(void **state)
+{
+    struct agent a;
+    (void)state;
+    begin(&a, 0);
+    commit(&a);
+    int64_t end = a.now + 3600000;
+    for (int i = 0; a.now < end; a.now += 100, i++) {
+        need(&a, 0, i % 2);
+        need(&a, 0, i % 2 == 0);
+        feed(&a, (struct uplink_event){.type = UPLINK_TIME});
+    }
+    assert_in_range(a.keys, 10, 40);
+    assert_in_range(a.sent[1], 10, 60);
+    answer(&a);
+    commit(&a); // one that worked: the next need is answered at once
+    uint64_t keys = a.keys;
+    need(&a, 0, true);
+    assert_int_equal(a.keys, keys + 1);
+    assert_int_equal(a.sent[2], 2);
+}
+
+static void only_what_a_row_in_flight_names_is_given(void **state)
+{
+    struct agent a;
+    (void)state;
+    begin(&a, 0);
+    commit(&a);
+    uint64_t keys = a.keys;
+    for (uint32_t id = 1; id < 200; id++)
+        need(&a, id, true);
+    assert_int_equal(a.keys, keys);
+}
+
 static void an_answer_that_waited_for_others_says_nothing_of_the_way(void **state)
 {
     struct agent a;
@@ -227,6 +276,8 @@ int main(void)
         cmocka_unit_test(live_batches_flow_while_answers_wait_for_each_other),
         cmocka_unit_test(nothing_is_sent_twice_on_a_healthy_link_at_any_interval),
         cmocka_unit_test(a_backlog_still_waits_for_the_window),
+        cmocka_unit_test(a_bridge_that_never_has_enough_is_answered_ever_more_slowly),
+        cmocka_unit_test(only_what_a_row_in_flight_names_is_given),
         cmocka_unit_test(an_answer_that_waited_for_others_says_nothing_of_the_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
