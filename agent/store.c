@@ -52,12 +52,14 @@ static void release_borrowed(struct store *store)
 int store_begin(struct store *store, struct rn_err *err)
 {
     release_borrowed(store);
-    if (store->settled) {
-        store->settled = false;
-        return RN_OK;
+    if (!store->settled) {
+        store->before = store->now;
+        return rn_db_begin(store->db, err);
     }
-    store->before = store->now;
-    return rn_db_begin(store->db, err);
+    store->inner = store->now;
+    int rc = rn_db_exec(store->db, "SAVEPOINT joined", err);
+    store->joined = rc >= 0;
+    return rc;
 }
 
 static int put_meta(struct store *store, struct rn_err *err)
@@ -81,20 +83,46 @@ static void settle_remainder(struct store *store)
         ledger_settle(&store->now.state.ledger, LEDGER_LOST, store->now.state.ledger.pending);
 }
 
-// Ends a transaction: commits if rc is not negative, else everything is as before. Returns rc or
-// the error of the commit.
+// Undoes an operation that joined a transaction; false: all of it has to go.
+static bool undo_joined(struct store *store)
+{
+    if (!store->joined || rn_db_exec(store->db, "ROLLBACK TO joined; RELEASE joined", NULL) < 0)
+        return false;
+    store->joined = false;
+    store->now = store->inner;
+    return true;
+}
+
+static int commit(struct store *store, struct rn_err *err)
+{
+    int rc = put_meta(store, err);
+    return rc < 0 ? rc : rn_db_commit(store->db, err);
+}
+
 int store_end(struct store *store, int rc, struct rn_err *err)
 {
+    if (rc < 0 && undo_joined(store))
+        return rc;
     settle_remainder(store);
-    int done = rc < 0 ? rc : put_meta(store, err);
-    if (done >= 0)
-        done = rn_db_commit(store->db, err);
+    int done = rc < 0 ? rc : commit(store, err);
     if (done < 0) {
         rn_db_rollback(store->db);
         store->now = store->before;
-        return done;
     }
-    return rc;
+    store->settled = 0;
+    store->joined = false;
+    return done < 0 ? done : rc;
+}
+
+// The operation's end, but for the commit.
+static int leave_open(struct store *store, uint64_t rows, struct rn_err *err)
+{
+    int rc = store->joined ? rn_db_exec(store->db, "RELEASE joined", err) : RN_OK;
+    if (rc < 0)
+        return store_end(store, rc, err);
+    store->joined = false;
+    store->settled += rows ? rows : 1;
+    return store->settled >= STORE_WAITING ? store_flush(store, err) : RN_OK;
 }
 
 int store_flush(struct store *store, struct rn_err *err)
@@ -107,7 +135,7 @@ int store_flush(struct store *store, struct rn_err *err)
 
 bool store_waits(const struct store *store)
 {
-    return store->settled;
+    return store->settled > 0;
 }
 
 uint64_t store_safe_low(const struct store *store)
@@ -473,8 +501,8 @@ int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t las
     rc = drop_range(store, tag, first, last, &t, fate, err);
     if (rc < 0)
         return store_end(store, rc, err);
-    store->settled = true;
-    return 1;
+    rc = leave_open(store, t.rows, err);
+    return rc < 0 ? rc : 1;
 }
 
 // ---- replacing ----------------------------------------------------------------------------------

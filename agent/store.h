@@ -117,7 +117,7 @@ void store_sent(struct store *store, uint64_t seq);
 // rows' CRCs (4 bytes big-endian each, in order; rows settled shortly before are remembered): 1
 // settled, 0 the CRCs differ and nothing was changed. ROW_REFUSED does not check. Evicted rows that
 // are remembered count as rows of the range; their samples move in the ledger. Committed with the
-// next commit, or by store_flush or store_close.
+// next commit, by store_flush or store_close, or when many of them wait.
 RN_MUST_CHECK int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                                uint32_t crc, enum row_state fate, struct rn_err *err);
 bool store_waits(const struct store *store); // what was settled is not committed yet

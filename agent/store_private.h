@@ -10,6 +10,7 @@ enum {
     STORE_RAM_PATH = 64,
     STORE_RECENT = 256, // CRCs of settled rows that are remembered
     STORE_GONE = 256,   // evicted rows that are remembered, and how far below the lowest row
+    STORE_WAITING = 64, // settled rows that may wait for a commit
     STORE_SENT = 64,    // ranges of rows that were handed to the transport
 };
 
@@ -65,8 +66,10 @@ struct store {
     struct rn_stmt *stmt[SQL_COUNT];
     int lock_fd;
     int64_t boot; // row of this boot
-    struct store_known now, before;
-    bool settled; // a transaction is open that has settled rows and waits for company
+    // before: as committed; inner: before the operation that joined a transaction
+    struct store_known now, before, inner;
+    uint64_t settled; // so many rows were settled in a transaction that waits for company
+    bool joined;      // an operation is under way in it
     const struct rn_ranges *received;
     struct store_recent recent[STORE_RECENT];
     uint32_t recent_next;
@@ -77,7 +80,9 @@ struct store {
 
 // store.c, for its neighbours:
 RN_MUST_CHECK int store_begin(struct store *store, struct rn_err *err);
-// Commits if rc is not negative, else everything is as before. Returns rc or the commit's error.
+// Commits if rc is not negative, else the operation is undone: that alone, what was settled before
+// it goes on waiting for a commit. If the disk fails, all that was not committed is undone. Returns
+// rc or the commit's error.
 RN_MUST_CHECK int store_end(struct store *store, int rc, struct rn_err *err);
 RN_MUST_CHECK int store_find_low(struct store *store, struct rn_err *err);
 const struct store_recent *store_recall(const struct store *store, uint32_t tag, uint64_t seq);

@@ -381,8 +381,10 @@ static void after_a_kill_every_row_still_has_what_it_names(void **state)
         pid_t pid = fork();
         if (pid == 0)
             referring_child(done);
-        nanosleep(&(struct timespec){.tv_nsec = 5000000 + (long)rn_rand_below(&rand, 30000000)},
-                  NULL);
+        uint64_t enough = *done + rn_rand_below(&rand, 4);
+        for (int i = 0; i < 10000 && *(volatile uint64_t *)done <= enough; i++)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = (long)rn_rand_below(&rand, 5000000)}, NULL);
         kill(pid, SIGKILL);
         int status;
         waitpid(pid, &status, 0);

@@ -1,5 +1,6 @@
 // The buffer: what it promises while nothing is broken.
 #include "agent/store.h"
+#include "agent/store_private.h"
 #include <runnel/crc.h>
 #include <runnel/crypto.h>
 #include <runnel/file.h>
@@ -178,6 +179,54 @@ static void a_range_that_claims_the_world_is_no_match(void **state)
     add(s, 0);
     assert_int_equal(store_settle(s, tag(s), 1, RN_ID_MAX, 1, ROW_DURABLE, NULL), 0);
     assert_int_equal(store_state(s)->rows, 1);
+    store_close(s);
+}
+
+static void settle_one(struct store *s, uint64_t seq)
+{
+    const uint32_t crc = crc_of(s, seq);
+    assert_int_equal(store_settle(s, tag(s), seq, seq, crc_over(&crc, 1), ROW_DURABLE, NULL), 1);
+}
+
+// What was settled waits for the next commit; the next thing that is done may fail for itself.
+static void an_operation_that_fails_undoes_nothing_that_was_settled(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    for (int i = 0; i < 4; i++)
+        add(s, i);
+    settle_one(s, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(store_begin(s, NULL), RN_OK);
+        s->now.state.low = 1;
+        assert_int_equal(rn_db_exec(s->db, "DELETE FROM batch", NULL), RN_OK);
+        assert_int_equal(store_end(s, RN_ELIMIT, NULL), RN_ELIMIT);
+        assert_int_equal(store_state(s)->low, 2);
+        assert_int_equal(store_state(s)->rows, 3);
+        assert_true(store_waits(s));
+        assert_int_equal(store_safe_low(s), 1);
+    }
+    settle_one(s, 2);
+    assert_int_equal(store_flush(s, NULL), RN_OK);
+    assert_int_equal(store_safe_low(s), 3);
+    store_close(s);
+    s = open_small();
+    assert_int_equal(store_state(s)->rows, 2);
+    assert_int_equal(store_state(s)->ledger.delivered, 20);
+    assert_int_equal(store_state(s)->low, 3);
+    store_close(s);
+}
+
+static void not_much_that_was_settled_waits_for_a_commit(void **state)
+{
+    (void)state;
+    struct store *s = open_small();
+    for (int i = 0; i < 300; i++)
+        add(s, i);
+    for (uint64_t seq = 1; seq <= 300; seq++) {
+        settle_one(s, seq);
+        assert_in_range(store_state(s)->low - store_safe_low(s), 0, STORE_WAITING);
+    }
     store_close(s);
 }
 
@@ -662,6 +711,8 @@ int main(void)
         IN_FOLDER(only_a_matching_crc_deletes),
         IN_FOLDER(a_range_over_rows_settled_shortly_before_still_matches),
         IN_FOLDER(a_range_that_claims_the_world_is_no_match),
+        IN_FOLDER(an_operation_that_fails_undoes_nothing_that_was_settled),
+        IN_FOLDER(not_much_that_was_settled_waits_for_a_commit),
         IN_FOLDER(refused_rows_are_counted_as_refused),
         IN_FOLDER(a_replaced_row_has_a_new_name_and_the_same_samples),
         IN_FOLDER(a_row_that_is_gone_is_not_replaced),
