@@ -296,6 +296,22 @@ static void deflated_numbers_of_any_size_under_rules_cost_little(void **state)
     assert_costs_little("the same under rules", batch_us(&schema, message, RN_OK));
 }
 
+static void irregular_numbers_cost_little(void **state)
+{
+    (void)state;
+    struct rn_schema schema = columns_of(RN_INT, 1);
+    schema.step = 0;
+    struct rn_grid grid = grid_of(&schema, CELLS);
+    fill_numbers(&grid, 26);
+    for (uint32_t i = 0; i < grid.n; i++)
+        grid.times[i] += (int64_t)rn_rand_below(&rng, 1 << 26);
+    grid.times[0] = 1600000000000;
+    struct rn_span message;
+    assert_int_equal(encode(&schema, &grid, RN_ENC_PLAIN, &message), RN_ELIMIT);
+    assert_int_equal(encode(&schema, &grid, RN_ENC_DEFLATE, &message), RN_OK);
+    assert_costs_little("irregular numbers, deflated", batch_us(&schema, message, RN_OK));
+}
+
 static void texts_that_are_far_back_cost_little(void **state)
 {
     (void)state;
@@ -439,6 +455,7 @@ int main(void)
         cmocka_unit_test(the_largest_batch_of_irregular_texts_costs_little),
         cmocka_unit_test(a_stream_of_empty_blocks_is_given_up),
         cmocka_unit_test(deflated_numbers_of_any_size_under_rules_cost_little),
+        cmocka_unit_test(irregular_numbers_cost_little),
         cmocka_unit_test(texts_that_are_far_back_cost_little),
         cmocka_unit_test(numbers_of_any_size_in_the_range_coder_have_a_limit),
         cmocka_unit_test(the_decoder_stops_where_an_encoder_must),
