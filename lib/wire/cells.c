@@ -27,14 +27,37 @@ bool walk_next(struct walk *walk, struct column *column)
     return false;
 }
 
-bool find_column(const struct rn_schema *schema, uint32_t index, struct column *column)
+static uint32_t columns_of(const struct rn_group *group)
 {
-    struct rn_column_ref ref;
-    if (!rn_schema_column(schema, index, &ref))
+    return group->nfields * group->nseries;
+}
+
+void finder_init(struct finder *finder, const struct rn_schema *schema)
+{
+    uint32_t columns = 0;
+    finder->schema = schema;
+    for (uint32_t g = 0; g < schema->ngroups; g++) {
+        if (g % FINDER_GROUPS == 0)
+            finder->before[g / FINDER_GROUPS] = (uint16_t)columns;
+        columns += columns_of(&schema->groups[g]);
+    }
+}
+
+bool find_column(const struct finder *finder, uint32_t index, struct column *column)
+{
+    const struct rn_schema *schema = finder->schema;
+    if (index >= schema->ncolumns)
         return false;
-    uint32_t position = (uint32_t)(ref.field - ref.group->fields);
-    uint32_t series = (uint32_t)(ref.series - ref.group->series);
-    *column = (struct column){ref.group, ref.field, index, series, position};
+    uint32_t part = (schema->ngroups - 1) / FINDER_GROUPS;
+    while (finder->before[part] > index)
+        part--;
+    const struct rn_group *group = &schema->groups[part * FINDER_GROUPS];
+    uint32_t within = index - finder->before[part];
+    for (; within >= columns_of(group); group++)
+        within -= columns_of(group);
+    uint32_t position = within % group->nfields;
+    *column =
+        (struct column){group, &group->fields[position], index, within / group->nfields, position};
     return true;
 }
 

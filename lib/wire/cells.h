@@ -19,8 +19,16 @@ struct walk {
 };
 
 bool walk_next(struct walk *walk, struct column *column);
-// Column `index` alone. False if there is none.
-bool find_column(const struct rn_schema *schema, uint32_t index, struct column *column);
+// Finds columns by their index, with a bounded search for each: a schema may have a rule for every
+// column and a group for every rule.
+#define FINDER_GROUPS 32
+struct finder {
+    const struct rn_schema *schema;
+    uint16_t before[RN_SCHEMA_MAX_COLUMNS / FINDER_GROUPS]; // columns before every 32nd group
+};
+void finder_init(struct finder *finder, const struct rn_schema *schema);
+// False if there is no such column.
+bool find_column(const struct finder *finder, uint32_t index, struct column *column);
 
 static inline bool is_due(const struct rn_schema *schema, const struct rn_grid *grid,
                           const struct rn_group *group, uint32_t tick)

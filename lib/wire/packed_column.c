@@ -343,7 +343,10 @@ void code_columns(struct packed *c)
     while (!c->failed && walk_next(&walk, &column))
         if (!is_ruled(c, column.index))
             code_column(c, &column, NULL);
+    struct finder finder;
+    if (schema->nrules)
+        finder_init(&finder, schema);
     for (uint32_t i = 0; i < schema->nrules && !c->failed; i++)
-        if (find_column(schema, schema->rules[i].column, &column))
+        if (find_column(&finder, schema->rules[i].column, &column))
             code_column(c, &column, &schema->rules[i]);
 }
