@@ -39,6 +39,8 @@ enum {
     BIND,
     COUNT_BOUND,
     OLDEST,
+    BYTES,
+    OLDEST_BYTES,
     UNBIND,
     DROP_UNBOUND,
     DROP_OF_INSTALL,
@@ -59,6 +61,10 @@ static const char *const statement_sql[NSTMTS] = {
     [COUNT_BOUND] = "SELECT count(*) FROM binding WHERE dev = ?1 AND install = ?2 AND kind = ?3",
     [OLDEST] = ("SELECT n, object FROM binding WHERE dev = ?1 AND install = ?2 AND kind = ?3"
                 " ORDER BY n LIMIT 1"),
+    [BYTES] = "SELECT coalesce(sum(length(body)), 0) FROM binding JOIN object ON row = object"
+              " WHERE dev = ?1",
+    [OLDEST_BYTES] = "SELECT n, object, length(body) FROM binding JOIN object ON row = object"
+                     " WHERE dev = ?1 AND body IS NOT NULL ORDER BY n LIMIT 1",
     [UNBIND] = "DELETE FROM binding WHERE n = ?1",
     [DROP_UNBOUND] = ("DELETE FROM object WHERE row = ?1"
                       " AND NOT EXISTS(SELECT 1 FROM binding WHERE object = ?1)"),
@@ -284,13 +290,15 @@ static struct rn_stmt *bind_kind(struct schemas *schemas, int which, const char 
     return stmt;
 }
 
-static int unbind_oldest(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
-                         struct rn_err *err)
+// Removes the binding that `oldest` finds: its number and its object.
+static int unbind(struct schemas *schemas, struct rn_stmt *oldest, int64_t *bytes,
+                  struct rn_err *err)
 {
-    struct rn_stmt *oldest = bind_kind(schemas, OLDEST, dev, msg);
     int rc = rn_stmt_step(oldest, err);
     int64_t n = rc == 1 ? rn_column_int(oldest, 0) : 0;
     int64_t object = rc == 1 ? rn_column_int(oldest, 1) : 0;
+    if (bytes)
+        *bytes = rc == 1 ? rn_column_int(oldest, 2) : 0;
     rn_stmt_reset(oldest);
     if (rc < 0)
         return rc;
@@ -302,6 +310,23 @@ static int unbind_oldest(struct schemas *schemas, const char *dev, const struct 
     return rn_stmt_run(schemas->stmt[DROP_UNBOUND], err);
 }
 
+// Shared objects count for each device that has them bound, and as often as it has.
+static int keep_within_bytes(struct schemas *schemas, const char *dev, struct schemas_taken *out,
+                             struct rn_err *err)
+{
+    int64_t bytes = 0;
+    rn_bind_text(schemas->stmt[BYTES], 1, dev);
+    int64_t held = read_int(schemas->stmt[BYTES]);
+    for (int rc; held > SCHEMAS_MAX_BYTES; held -= bytes) {
+        rn_bind_text(schemas->stmt[OLDEST_BYTES], 1, dev);
+        rc = unbind(schemas, schemas->stmt[OLDEST_BYTES], &bytes, err);
+        if (rc || bytes == 0)
+            return rc;
+        out->replaced = true;
+    }
+    return RN_OK;
+}
+
 static int bind(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
                 struct schemas_taken *out, struct rn_err *err)
 {
@@ -311,7 +336,8 @@ static int bind(struct schemas *schemas, const char *dev, const struct rn_key_ms
     if (bound >= 0)
         return rn_fail(err, RN_ECONFLICT, "id %u is bound to another object", msg->id);
     out->replaced = read_int(bind_kind(schemas, COUNT_BOUND, dev, msg)) >= SCHEMAS_MAX_BINDINGS;
-    int rc = out->replaced ? unbind_oldest(schemas, dev, msg, err) : RN_OK;
+    int rc =
+        out->replaced ? unbind(schemas, bind_kind(schemas, OLDEST, dev, msg), NULL, err) : RN_OK;
     if (rc)
         return rc;
     struct rn_stmt *stmt = bind_id(schemas, BIND, dev, msg->install, msg->kind, msg->id);
@@ -365,7 +391,9 @@ static int take(struct schemas *schemas, const char *dev, const struct rn_key_ms
         out->bytes = msg->object.len;
         rc = fill(schemas, msg, facts, &out->info, err);
     }
-    return rc == RN_OK ? bind(schemas, dev, msg, out, err) : rc;
+    if (rc == RN_OK)
+        rc = bind(schemas, dev, msg, out, err);
+    return rc == RN_OK ? keep_within_bytes(schemas, dev, out, err) : rc;
 }
 
 int schemas_take(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,

@@ -5,7 +5,8 @@
 // A binding may come before its object: the object's row then waits for its content. Bounds: an
 // install has at most SCHEMAS_MAX_BINDINGS live bindings of each kind; the one made longest ago
 // goes, so the newest schema, hints and base are always bound, and no device's bindings push out
-// another's. An object goes with its last binding.
+// another's. All objects that a device has bound are at most SCHEMAS_MAX_BYTES: beyond that, its
+// oldest bindings go, too. An object goes with its last binding.
 #ifndef BRIDGE_SCHEMAS_H
 #define BRIDGE_SCHEMAS_H
 
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #define SCHEMAS_MAX_BINDINGS 32
+#define SCHEMAS_MAX_BYTES    (1 << 20)
 
 // What the intake has to know of an object to judge a batch's envelope.
 struct schemas_info {
@@ -39,7 +41,7 @@ RN_MUST_CHECK int schemas_lookup(struct schemas *schemas, const char *dev, uint6
 struct schemas_taken {
     struct schemas_info info;
     uint64_t bytes; // of newly stored content, 0 if it was known
-    bool replaced;  // an older binding of the install made room
+    bool replaced;  // an older binding of the device made room
 };
 // Takes a key message: checks the content against the hash and that it decodes, stores, binds.
 // RN_EFORMAT, RN_ELIMIT, RN_EUNSUPPORTED: the content is wrong; RN_ECONFLICT: the id means

@@ -354,6 +354,42 @@ static void a_damaged_file_is_put_aside_and_one_of_an_older_version_begun_anew(v
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+// A base of n columns, told apart by a number: 9 bytes a column.
+static int take_large(const char *dev, uint64_t install, uint32_t id, int64_t number)
+{
+    static struct rn_base base;
+    static uint8_t bytes[RN_SCHEMA_MAX_BYTES];
+    struct rn_key_msg msg = {
+        .install = install, .kind = RN_OBJECT_BASE, .id = id, .has_object = true};
+    struct rn_buf buf;
+    base.ncolumns = 1800;
+    for (uint32_t i = 0; i < base.ncolumns; i++)
+        base.column[i] = INT64_MAX - number - i;
+    rn_buf_init_fixed(&buf, bytes, sizeof bytes);
+    assert_int_equal(rn_base_encode(&base, &buf), RN_OK);
+    msg.object = rn_buf_span(&buf);
+    rn_sha256(msg.hash, bytes, buf.len);
+    return schemas_take(schemas, dev, &msg, &taken, &err);
+}
+
+static void a_device_cannot_fill_the_disk_with_objects(void **state)
+{
+    (void)state;
+    struct object mine = schema_of(10);
+    assert_int_equal(take("other", 1, 0, &mine, true), RN_OK);
+    int64_t number = 0;
+    for (uint64_t install = 1; install <= 16; install++)
+        for (uint32_t id = 1; id <= SCHEMAS_MAX_BINDINGS; id++, number += 2) {
+            assert_int_equal(take_large("dev", install, id, number), RN_OK);
+            assert_int_equal(lookup("dev", install, RN_OBJECT_BASE, id), RN_OK); // the newest is
+            assert_true(info.complete);
+        }
+    assert_true(taken.replaced);
+    assert_in_range(counts().bytes, SCHEMAS_MAX_BYTES / 2, SCHEMAS_MAX_BYTES + 256);
+    assert_int_equal(lookup("dev", 1, RN_OBJECT_BASE, 1), RN_ENOENT); // the oldest went
+    assert_int_equal(lookup("other", 1, RN_OBJECT_SCHEMA, 0), RN_OK); // nobody else's
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +399,7 @@ int main(void)
         TEST(what_does_not_have_its_hash_or_does_not_decode_is_refused),
         TEST(a_hash_bound_as_another_kind_stands_in_nobodys_way),
         TEST(new_bases_push_out_old_bases_and_nothing_else),
+        TEST(a_device_cannot_fill_the_disk_with_objects),
         TEST(a_number_that_made_room_can_be_bound_again),
         TEST(an_install_that_goes_takes_what_only_it_had),
         TEST(a_damaged_object_is_forgotten_and_can_be_brought_again),
