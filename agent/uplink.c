@@ -592,9 +592,19 @@ static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
     }
 }
 
+static bool any_in_flight(const struct uplink *x, const struct uplink_event *e)
+{
+    for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
+        if (in_range(&x->flight[i], e))
+            return true;
+    return false;
+}
+
+// A copy of a row that is settled long since may come late to the bridge, which cannot compare it
+// any more and says conflict. That is about nothing that waits here.
 static void on_conflict(struct uplink *x, const struct uplink_event *e, struct uplink_actions *a)
 {
-    if (!plausible(x, e) || x->phase != UPLINK_PHASE_OPEN)
+    if (!plausible(x, e) || x->phase != UPLINK_PHASE_OPEN || !any_in_flight(x, e))
         return;
     x->stats.conflicts++;
     relabel(x, e->tag, e->first, e->last, a);
