@@ -213,6 +213,7 @@ static void load_install(struct fleet *fleet, struct rn_stmt *row)
         return;
     in->max_epoch = (uint64_t)rn_column_int(row, 2);
     in->fingerprint = (uint64_t)rn_column_int(row, 3);
+    in->saved = true;
 }
 
 static int load(struct fleet *fleet, int64_t now_ms, struct rn_err *err)
@@ -352,6 +353,13 @@ static int save_device(struct fleet_store *store, const struct fleet_device *dev
     return rc == RN_OK ? save_installs(store, dev, err) : rc;
 }
 
+static void note_saved(struct fleet_device *dev)
+{
+    dev->dirty = false;
+    for (uint32_t i = 0; i < dev->ninstalls; i++)
+        dev->install[i]->saved = true;
+}
+
 static int save_some(struct fleet *fleet, uint32_t max, struct rn_err *err)
 {
     struct fleet_store *store = fleet->store;
@@ -363,7 +371,7 @@ static int save_some(struct fleet *fleet, uint32_t max, struct rn_err *err)
         int rc = save_device(store, dev, err);
         if (rc)
             return rc;
-        dev->dirty = false;
+        note_saved(dev);
         saved++;
     }
     return saved;
@@ -386,4 +394,20 @@ int fleet_save(struct fleet *fleet, uint32_t max, struct rn_err *err)
         return rc;
     }
     return saved;
+}
+
+int fleet_save_device(struct fleet_device *dev, struct rn_err *err)
+{
+    struct fleet_store *store = dev->fleet->store;
+    int rc = rn_db_begin(store->db, err);
+    if (rc)
+        return rc;
+    rc = save_device(store, dev, err);
+    if (rc == RN_OK)
+        rc = rn_db_commit(store->db, err);
+    if (rc)
+        rn_db_rollback(store->db);
+    else
+        note_saved(dev);
+    return rc;
 }

@@ -36,6 +36,7 @@ struct fleet_install {
     bool talks;             // it sent a batch since: it has heard the hello
     struct fleet_binding binding[FLEET_BINDINGS];
     uint32_t next_binding;
+    bool saved; // fleet.db has it
 };
 
 // A bucket of tokens: `burst` at most, one more every `every_ms`.
@@ -104,6 +105,8 @@ struct fleet_install *fleet_announce(struct fleet_device *dev, uint64_t install,
 void fleet_note_status(struct fleet_device *dev, const struct rn_status *status, int64_t utc_ms);
 // Writes what has changed, at most max devices, in one transaction. Returns how many.
 RN_MUST_CHECK int fleet_save(struct fleet *fleet, uint32_t max, struct rn_err *err);
+// Writes one device, now.
+RN_MUST_CHECK int fleet_save_device(struct fleet_device *dev, struct rn_err *err);
 
 // True if a token was there and is taken.
 bool fleet_bucket_take(struct fleet_bucket *bucket, int64_t now_ms, int64_t burst,

@@ -76,7 +76,7 @@ struct intake {
     size_t group_bytes;
     int64_t group_ms; // when its first member came
     struct asked asked[ASKED];
-    struct rn_complaint full, failed, schemas, dead, topic, devices;
+    struct rn_complaint full, failed, schemas, dead, topic, devices, fleet;
 };
 
 // One message on its way through.
@@ -627,6 +627,23 @@ static void greet(const struct arrival *a, struct fleet_install *in, const struc
         hooks->born(hooks->arg, a->name, status);
 }
 
+// The hello says that this install is known from now on, and only the newest one is announced again
+// after a restart (its birth is retained): the others are known from the disk. A device's first one
+// waits for the next save.
+static bool is_saved(const struct arrival *a, const struct fleet_install *in)
+{
+    struct rn_err err;
+    if (in->saved || a->dev->ninstalls == 1)
+        return true;
+    if (fleet_save_device(a->dev, &err) == RN_OK) {
+        rn_recovered(&a->intake->fleet, "fleet_saved_again");
+        return true;
+    }
+    rn_complain(&a->intake->fleet, a->now.mono_ms, COMPLAINT_MS, RN_LOG_ERROR, "fleet_not_saved",
+                "device=%s err=%s", a->name, RN_Q(err.text));
+    return false;
+}
+
 // An agent is announced: its install may send from now on.
 static struct fleet_install *announce(const struct arrival *a, const struct rn_status *status)
 {
@@ -678,6 +695,8 @@ static void take_birth(const struct arrival *a, const struct rn_status *status,
     tell_of_twins(a->dev, duplicate);
     if (in->talks && in->greeted_epoch == status->epoch && status->n > 1)
         return; // no birth but news of an agent that was greeted
+    if (!is_saved(a, in))
+        return; // the birth is repeated
     if (fleet_bucket_take(&a->dev->hellos, a->now.mono_ms, 32, 250))
         greet(a, in, status);
     else

@@ -346,6 +346,20 @@ def test_a_restarted_bridge_knows_every_batch(world, broker, bridge, kill):
     assert {ack[2] for ack in device.acks()} == {log_id}
 
 
+def test_a_killed_bridge_knows_every_install_that_it_greeted(world, broker, bridge):
+    """Only the newest birth is retained; batches of the install before may still be on the device."""
+    devices = [Device(world, broker, install=install, epoch=install) for install in (100, 101, 102)]
+    for device in devices:
+        device.birth()
+    bridge.restart(kill=True)
+    for device in devices:
+        device.key()
+        device.batch(1)
+    for device in devices:
+        wait_until(lambda: any(ack[1] == device.install and DURABLE in ack for ack in devices[0].acks()),
+                   what=f"a batch of install {device.install} is durable")
+
+
 def test_what_was_not_durable_is_still_not_durable_after_a_restart(world, broker, waiting_bridge):
     device = Device(world, broker)
     device.ready()
