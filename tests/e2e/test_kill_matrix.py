@@ -9,6 +9,7 @@ import pytest
 
 from runnel_test import wait_until
 from spine import DB, Spine, assert_same, influx_points, read_buffer
+from spine.logbook import read_log
 
 
 class Part:
@@ -39,6 +40,10 @@ def under_load(world, ack_after):
     made.simulate(6)
     # Long batches whose open part is journaled often: a kill finds something in the journal.
     made.simulate(4, prefix="jnl", options={"batch.interval": "2s", "journal.interval": "200ms"})
+    # Many large numbers in short batches: a base pays within seconds, hints soon after.
+    others = set(made.collectors()) - {"cpu", "mem", "kernel"}
+    made.run("host", {"step": "100ms", "batch.interval": "200ms",
+                      **{f"collect.{name}.enabled": "false" for name in others}})
     made.wait_online()
     made.let_pass(200)
     return made
@@ -46,15 +51,14 @@ def under_load(world, ack_after):
 
 def parts_of(spine):
     return [Part(spine, "broker", spine.broker), Part(spine, "bridge", spine.bridge),
-            Part(spine, "influx", spine.influx), Part(spine, "sim", spine.agents[0]),
-            Part(spine, "jnl", spine.agents[1])]
+            Part(spine, "influx", spine.influx)] + [Part(spine, made.name, made) for made in spine.agents]
 
 
 def part_of(spine, name):
     return next(part for part in parts_of(spine) if part.name == name)
 
 
-@pytest.mark.parametrize("name", ["broker", "bridge", "influx", "sim", "jnl"])
+@pytest.mark.parametrize("name", ["broker", "bridge", "influx", "sim", "jnl", "host"])
 def test_one_part_is_killed_and_stopped_and_nothing_is_lost(world, name, long):
     spine = under_load(world, "influx")
     part = part_of(spine, name)
@@ -70,6 +74,13 @@ def test_one_part_is_killed_and_stopped_and_nothing_is_lost(world, name, long):
     spine.wait_live()
     spine.settle()
     spine.assert_nothing_is_lost()
+
+
+def wait_based(spine, count=5):
+    """So many more batches that name a base."""
+    begin = max((row.position for row in spine.read_log()), default=0)
+    wait_until(lambda: sum(1 in row.ext for row in read_log(spine.bridge_folder, begin)) >= count, 60,
+               f"{count} batches with a base behind position {begin}", step=0.3)
 
 
 def rampage(spine, seed, seconds):
@@ -94,8 +105,10 @@ def test_any_combination_loses_nothing(world, lane, long, request):
     for seed in range(first, first + 20, 2) if long else [first]:
         print(f"again: /usr/bin/python3 -m pytest tests/e2e/test_kill_matrix.py "
               f"-k 'any_combination and {lane}' --seed {seed - lane}", flush=True)
+        wait_based(spine)
         rampage(spine, seed, 30 if long else 15)
         spine.wait_live()
+    wait_based(spine)
     spine.settle()
     spine.assert_nothing_is_lost()
 

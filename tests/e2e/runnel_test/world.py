@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .broker import Broker
 from .gateway import HttpProxy, WebSocketGateway
+from .mangler import Mangler
 from .peer import Peer
 from .proc import Proc, bin_path
 from .relay import Relay
@@ -51,6 +52,9 @@ class World:
 
     def relay(self, target_port, **options):
         return self.own(Relay(target_port, **options))
+
+    def mangler(self, target_port, seed, **odds):
+        return self.own(Mangler(target_port, seed, **odds))
 
     def peer(self, broker, client_id="Peer", **options):
         return self.own(Peer(broker.port if isinstance(broker, Broker) else broker, client_id,

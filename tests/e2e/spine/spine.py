@@ -10,6 +10,7 @@ from runnel_test import bin_path, device_user, free_port, wait_until
 from .books import Truth, as_map, assert_same
 from .buffer import read_buffer, read_ledger
 from .databases import file_points, influx_points
+from .logbook import dead_letters, read_log, verified
 
 DB = "runnel"
 
@@ -103,6 +104,7 @@ class Spine:
 
     def __init__(self, world, influx=False, sinks=None, bridge=None, agent=None, broker=None):
         self.world, self.truth, self.agents = world, Truth(), []
+        self.wiped = False  # the log does not hold everything
         self.agent_options = {**FAST_AGENT, **(agent or {})}
         self.empty = world.folder / "empty.yaml"
         self.empty.write_text("{}\n")
@@ -160,6 +162,8 @@ class Spine:
         and files keep what they have."""
         self.bridge.kill()
         if wipe:
+            self.read_log()
+            self.wiped = True
             shutil.rmtree(self.bridge_folder)
         self.bridge.start()
 
@@ -216,6 +220,23 @@ class Spine:
 
     # ---- the end ----
 
+    def read_log(self):
+        """Every row of the log, decoded; that one cannot be decoded, or was refused, is a failure."""
+        upto = verified(self.bridge_folder)
+        rows = list(read_log(self.bridge_folder))
+        print(f"decoded {len(rows)} batches, {sum(2 in row.ext for row in rows)} name hints, "
+              f"{sum(1 in row.ext for row in rows)} a base")
+        assert not dead_letters(self.bridge_folder), dead_letters(self.bridge_folder)
+        assert upto <= (rows[-1].position if rows else 0)
+        return rows
+
+    def assert_log_is_true(self, whole=True, repeats=False):
+        """What the log holds was committed, with these values; if it is whole, that is everything."""
+        points = [point for row in self.read_log() for point in row.points]
+        points = dict(points) if repeats else as_map(points, "the log")
+        known = self.truth.values
+        assert_same(known if whole else {key: known[key] for key in points if key in known}, points, "the log")
+
     def behind(self):
         """How far each cursor is behind the log; None while the bridge does not say."""
         summary = self.get("/api/v1/summary")
@@ -253,6 +274,7 @@ class Spine:
             lines = file_points(self.world.folder, "lines")
             assert_same(self.truth.values, dict(lines) if repeats else as_map(lines, "the file sink"),
                         "the file sink")
+        self.assert_log_is_true(whole=not self.wiped, repeats=repeats)
         if self.influx:
             assert_same(self.truth.values, influx_points(self.influx, DB), "InfluxDB")
 
