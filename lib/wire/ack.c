@@ -57,7 +57,10 @@ static int get_exact_array(struct rn_cbor_in *in, uint64_t expected)
     return result;
 }
 
-static int get_range(struct rn_cbor_in *in, uint64_t items, uint64_t *first, uint64_t *last)
+// after: the end of the range before it in the list, 0 for the first. Ranges that could overlap
+// would let one message make its reader go through the same rows 64 times.
+static int get_range(struct rn_cbor_in *in, uint64_t items, uint64_t after, uint64_t *first,
+                     uint64_t *last)
 {
     uint64_t from = 0, count = 0;
     int result = get_exact_array(in, items);
@@ -69,6 +72,8 @@ static int get_range(struct rn_cbor_in *in, uint64_t items, uint64_t *first, uin
         return result;
     if (from == 0 || count == 0 || count - 1 > RN_ID_MAX - from)
         return rn_cbor_fail(in, RN_EFORMAT, "impossible range");
+    if (from <= after)
+        return rn_cbor_fail(in, RN_EFORMAT, "ranges that do not ascend");
     *first = from;
     *last = from + count - 1;
     return RN_OK;
@@ -97,7 +102,7 @@ static int get_ranges(struct rn_cbor_in *in, struct rn_range *ranges, uint32_t *
 {
     int result = get_list(in, count);
     for (uint32_t i = 0; !result && i < *count; i++)
-        result = get_range(in, 2, &ranges[i].first, &ranges[i].last);
+        result = get_range(in, 2, i ? ranges[i - 1].last : 0, &ranges[i].first, &ranges[i].last);
     return result;
 }
 
@@ -156,7 +161,8 @@ static int get_durable(struct rn_cbor_in *in, void *msg)
     int result = get_list(in, &ack->ndurable);
     for (uint32_t i = 0; !result && i < ack->ndurable; i++) {
         uint64_t crc = 0;
-        result = get_range(in, 3, &ack->durable[i].first, &ack->durable[i].last);
+        result = get_range(in, 3, i ? ack->durable[i - 1].last : 0, &ack->durable[i].first,
+                           &ack->durable[i].last);
         if (!result)
             result = rn_cbor_get_uint(in, UINT32_MAX, &crc);
         ack->durable[i].crc = (uint32_t)crc;
@@ -185,7 +191,8 @@ static int get_refused(struct rn_cbor_in *in, void *msg)
     int result = get_list(in, &ack->nrefused);
     for (uint32_t i = 0; !result && i < ack->nrefused; i++) {
         uint64_t reason = 0;
-        result = get_range(in, 3, &ack->refused[i].first, &ack->refused[i].last);
+        result = get_range(in, 3, i ? ack->refused[i - 1].last : 0, &ack->refused[i].first,
+                           &ack->refused[i].last);
         if (!result)
             result = rn_cbor_get_uint(in, UINT32_MAX, &reason);
         ack->refused[i].reason = (uint32_t)reason;

@@ -436,6 +436,8 @@ def bad_vectors():
         "ack-range-of-none": (changed(ack, 5, [[1, 0]]), "EFORMAT", "cddl"),
         "ack-range-over-the-end": (changed(ack, 5, [[MAX, 2]]), "EFORMAT", "reader"),
         "ack-range-of-three": (changed(ack, 5, [[1, 1, 1]]), "EFORMAT", "cddl"),
+        "ack-ranges-overlap": (changed(ack, 6, [[1, 9, 5], [9, 1, 5]]), "EFORMAT", "reader"),
+        "ack-ranges-descend": (changed(ack, 5, [[9, 1], [1, 2]]), "EFORMAT", "reader"),
         "ack-durable-without-crc": (changed(ack, 6, [[1, 1]]), "EFORMAT", "cddl"),
         "ack-need-kind-7": (changed(ack, 8, [[7, 1, True]]), "EUNSUPPORTED", "cddl"),
         "ack-need-number": (changed(ack, 8, [[1, 1, 1]]), "EFORMAT", "cddl"),

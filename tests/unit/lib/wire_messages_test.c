@@ -75,8 +75,9 @@ static struct rn_ack full_ack(void)
     for (uint32_t i = 0; i < RN_ACK_MAX; i++) {
         ack.received[i] = (struct rn_range){10 * i + 1, 10 * i + 5};
         ack.conflict[i] = (struct rn_range){10 * i + 2, 10 * i + 2};
-        ack.durable[i] = (struct rn_ack_durable){RN_ID_MAX - i, RN_ID_MAX, i};
-        ack.refused[i] = (struct rn_ack_refused){i + 1, RN_ID_MAX, RN_REFUSED_TIME};
+        ack.durable[i] =
+            (struct rn_ack_durable){RN_ID_MAX - 127 + 2 * i, RN_ID_MAX - 126 + 2 * i, i};
+        ack.refused[i] = (struct rn_ack_refused){i + 1, i + 1, RN_REFUSED_TIME};
         ack.need[i] = (struct rn_ack_need){RN_OBJECT_BASE, 65535 - i, i % 2};
     }
     return ack;
@@ -98,9 +99,9 @@ static void a_full_acknowledgement_keeps_every_range(void **state)
     assert_memory_equal(in.received, back.received, sizeof in.received);
     assert_memory_equal(in.conflict, back.conflict, sizeof in.conflict);
     for (uint32_t i = 0; i < RN_ACK_MAX; i++) {
-        assert_true(back.durable[i].first == RN_ID_MAX - i && back.durable[i].last == RN_ID_MAX &&
-                    back.durable[i].crc == i);
-        assert_true(back.refused[i].first == i + 1 && back.refused[i].last == RN_ID_MAX &&
+        assert_true(back.durable[i].first == in.durable[i].first &&
+                    back.durable[i].last == in.durable[i].last && back.durable[i].crc == i);
+        assert_true(back.refused[i].first == i + 1 && back.refused[i].last == i + 1 &&
                     back.refused[i].reason == RN_REFUSED_TIME);
         assert_true(back.need[i].kind == RN_OBJECT_BASE && back.need[i].id == 65535 - i &&
                     back.need[i].object == (i % 2 == 1));
