@@ -732,7 +732,7 @@ static void time_out(struct uplink *x, struct uplink_flight *f, int64_t now)
     x->timeouts_in_row++;
 }
 
-// The bridge answers nothing: perhaps it never saw our birth. Say it again after 2, 4, 8, ...
+// The bridge answers nothing: perhaps it never saw our birth. Say it again after 1, 2, 4, 8, ...
 // losses.
 static void announce_if_deaf(struct uplink *x, uint32_t before, int64_t now,
                              struct uplink_actions *a)
