@@ -16,6 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define HEAD        3
 #define NOW_NS      1795255200000000000
 #define COLUMNS_MAX 4096
+#define ITEM_MAX    (COLUMNS_MAX + 32)
 #define CELLS_MAX   100 // larger ones are slow and little else: batch.c has them
 
 static bool has_text(const struct rn_schema *schema)
@@ -88,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .has_hints = FUZZ_ENC == RN_ENC_RANGE && data[0] & 64};
     info.t0 += (int64_t)((data[2] & 15) * schemas[schema].step);
     struct rn_span bytes = {data + HEAD, size - HEAD};
-    rn_buf_init_fixed(&item, room_take(&in, ROOM_MAX), ROOM_MAX);
+    rn_buf_init_fixed(&item, room_take(&in, ITEM_MAX), ITEM_MAX);
     put_item(&item, bytes, info.has_base ? bases[schema].crc : 0, data[0] & 128);
     info.columns = (struct rn_span){room_take(&in, item.len), item.len};
     int rc = decode(&out, schema, &info, &grid, &err);
