@@ -72,6 +72,7 @@ struct bridge {
     uint64_t log_id;
     uint64_t announced[64];
     uint32_t nannounced;
+    uint64_t refused[64]; // by announced: the highest seq that is in no log and yet known
     struct binding bound[BINDINGS];
     uint32_t nbound;
     bool has[OBJECTS]; // by object of the world
@@ -188,6 +189,9 @@ static void bridge_birth(struct world *w, const struct mail *m)
     struct uplink_event e = {.type = UPLINK_GOT_HELLO, .log_id = b->log_id};
     learn(b->announced, &b->nannounced, m->install);
     e.hello.install = m->install;
+    for (uint32_t i = 0; i < b->nannounced; i++)
+        if (b->announced[i] == m->install)
+            e.hello.max_seq = b->refused[i];
     for (uint32_t i = 0; i < b->n; i++)
         if (b->name[i].install == m->install && b->name[i].seq > e.hello.max_seq)
             e.hello.max_seq = b->name[i].seq;
@@ -283,12 +287,20 @@ static bool can_decode(struct world *w, const struct mail *m)
     return good;
 }
 
+static void note_refused(struct bridge *b, const struct mail *m)
+{
+    for (uint32_t i = 0; i < b->nannounced; i++)
+        if (b->announced[i] == m->install && b->refused[i] < m->seq)
+            b->refused[i] = m->seq;
+}
+
 static void bridge_batch(struct world *w, const struct mail *m)
 {
     struct bridge *b = &w->bridge;
     if (!knows(b->announced, b->nannounced, m->install))
         return;
     if (m->packed && (b->plain_only || (b->no_refs && (m->names.hints || m->names.base)))) {
+        note_refused(b, m);
         say(w, (struct uplink_event){.type = UPLINK_GOT_REFUSED,
                                      .tag = (uint32_t)m->install,
                                      .first = m->seq,
