@@ -34,6 +34,8 @@ struct fleet_install {
     uint32_t waits_id;      // under which they name it
     uint64_t greeted_epoch; // the last birth that was answered
     bool talks;             // it sent a batch since: it has heard the hello
+    bool news; // a status came since that batch. Two without a batch between them may mean
+               // that the batch was late, of another connection, and the hello was lost
     struct fleet_binding binding[FLEET_BINDINGS];
     uint32_t next_binding;
     bool saved; // fleet.db has it

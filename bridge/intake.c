@@ -442,6 +442,7 @@ static void take_batch(struct arrival *a)
     a->dev->heard_ms = a->now.utc_ms;
     a->first = !in->talks;
     in->talks = true;
+    in->news = false;
     judge(a, in, &head, &info, body);
 }
 
@@ -693,8 +694,10 @@ static void take_birth(const struct arrival *a, const struct rn_status *status,
     if (!a->retained)
         a->dev->heard_ms = a->now.utc_ms;
     tell_of_twins(a->dev, duplicate);
-    if (in->talks && in->greeted_epoch == status->epoch && status->n > 1)
+    if (in->talks && in->greeted_epoch == status->epoch && status->n > 1 && !in->news) {
+        in->news = true;
         return; // no birth but news of an agent that was greeted
+    }
     if (!is_saved(a, in))
         return; // the birth is repeated
     if (fleet_bucket_take(&a->dev->hellos, a->now.mono_ms, 32, 250))

@@ -346,6 +346,24 @@ def test_a_restarted_bridge_knows_every_batch(world, broker, bridge, kill):
     assert {ack[2] for ack in device.acks()} == {log_id}
 
 
+def test_a_late_batch_of_the_connection_before_does_not_count_as_an_answer_to_the_hello(world, broker, bridge):
+    """The hello was lost: the device repeats its birth and sends nothing before it is greeted."""
+    device = Device(world, broker)
+    device.ready()
+    device.batch(1)
+    device.wait_told(DURABLE, {1})
+    device.status()
+    device.batch(2, 1)
+    device.wait_told(DURABLE, {2})
+    device.status()
+    device.batch(3, 2)
+    device.wait_told(DURABLE, {3})
+    assert len(device.acks(4)) == 1, "news of a device that talks is not greeted"
+    device.status()
+    device.status()
+    device.wait_ack(4, 2)
+
+
 def test_a_killed_bridge_knows_every_install_that_it_greeted(world, broker, bridge):
     """Only the newest birth is retained; batches of the install before may still be on the device."""
     devices = [Device(world, broker, install=install, epoch=install) for install in (100, 101, 102)]
