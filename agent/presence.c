@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATUS_TOKEN = 1 }; // of publishes whose acknowledgement shows that the link lives
+enum {
+    STATUS_TOKEN = 1, // of publishes whose acknowledgement shows that the link lives
+    JUMP_COMPLAIN_MS = 3600000,
+};
 
 struct presence {
     struct presence_conf conf;
@@ -26,6 +29,7 @@ struct presence {
     char reason[128];                // for the next birth
     int64_t away_since_ms;
     int64_t asked_ms, heard_ms; // the last status, and the last sign of life of the broker
+    struct rn_complaint jump;
 };
 
 uint64_t presence_epoch(const struct presence *p)
@@ -98,9 +102,21 @@ static void on_watch(void *arg)
                           "the broker does not acknowledge: the link is silent");
 }
 
+// The bridge knows a higher epoch than this connection's. True: it is given up for a new one.
+static bool outdated(struct presence *p)
+{
+    if (p->epochs.last <= p->epoch || !epochs_reconnect(&p->epochs, rn_clock_mono_ms()))
+        return false;
+    rn_mqtt_reconnect(connection_mqtt(p->conf.connection),
+                      "the bridge knows a higher epoch of this agent");
+    return true;
+}
+
 static void on_beat(void *arg)
 {
-    publish(arg, RN_PRESENCE_ONLINE, "update", 0);
+    struct presence *p = arg;
+    if (!connection_up(p->conf.connection) || !outdated(p))
+        publish(p, RN_PRESENCE_ONLINE, "update", 0);
 }
 
 bool presence_will(struct presence *p, char topic[128], struct rn_buf *payload)
@@ -161,12 +177,11 @@ bool presence_answers(const struct presence *p, const struct rn_hello *hello)
 
 bool presence_seen(struct presence *p, uint64_t max_epoch)
 {
-    if (max_epoch <= p->epoch)
-        return true;
-    epochs_lift(&p->epochs, max_epoch);
-    rn_mqtt_reconnect(connection_mqtt(p->conf.connection),
-                      "the bridge knows a higher epoch of this agent");
-    return false;
+    if (!epochs_lift(&p->epochs, max_epoch))
+        rn_complain(&p->jump, rn_clock_mono_ms(), JUMP_COMPLAIN_MS, RN_LOG_WARN, "epoch_refused",
+                    "max_epoch=%llu epoch=%llu", (unsigned long long)max_epoch,
+                    (unsigned long long)p->epoch);
+    return !outdated(p);
 }
 
 void presence_set_running(struct presence *p, uint64_t revision, const uint8_t hash[RN_HASH_BYTES])

@@ -40,7 +40,8 @@ void presence_announce(struct presence *presence);
 void presence_heard(struct presence *presence); // the broker gave a sign of life
 void presence_published(struct presence *presence, uint64_t token); // it took a message
 bool presence_answers(const struct presence *presence, const struct rn_hello *hello); // our last?
-// The bridge has seen this epoch. False: it is above ours, and the next connection goes beyond it.
+// The bridge has seen this epoch. False: it is above ours, and a new connection goes beyond it. If
+// that was so a moment ago already, this one goes on, and is given up at a later status.
 bool presence_seen(struct presence *presence, uint64_t max_epoch);
 // What statuses say is running; a change is told at once.
 void presence_set_running(struct presence *presence, uint64_t revision,

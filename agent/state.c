@@ -4,7 +4,6 @@
 #include <runnel/db.h>
 #include <runnel/file.h>
 #include <runnel/log.h>
-#include <runnel/wire.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,8 @@
 #include <unistd.h>
 
 enum { EPOCH_BLOCK = 64 };
+
+static const int64_t pause_min_ms = 60000, pause_max_ms = 3600000;
 
 struct state {
     struct rn_db *db;
@@ -213,8 +214,23 @@ uint64_t epochs_next(struct epochs *epochs, struct state *state)
     return ++epochs->last;
 }
 
-void epochs_lift(struct epochs *epochs, uint64_t seen)
+bool epochs_lift(struct epochs *epochs, uint64_t seen)
 {
-    if (seen > epochs->last && seen < RN_ID_MAX - EPOCH_BLOCK)
-        epochs->last = seen;
+    if (seen <= epochs->last)
+        return true;
+    if (seen > EPOCH_LIFT_MAX)
+        return false;
+    epochs->last = seen;
+    return true;
+}
+
+bool epochs_reconnect(struct epochs *epochs, int64_t mono_ms)
+{
+    if (mono_ms < epochs->reconnect_ms)
+        return false;
+    bool quiet = mono_ms - epochs->reconnect_ms >= pause_max_ms;
+    int64_t pause = epochs->pause_ms == 0 || quiet ? pause_min_ms : epochs->pause_ms;
+    epochs->reconnect_ms = mono_ms + pause;
+    epochs->pause_ms = 2 * pause < pause_max_ms ? 2 * pause : pause_max_ms;
+    return true;
 }

@@ -37,10 +37,16 @@ RN_MUST_CHECK int state_get(struct state *state, const char *name, struct rn_buf
 // cost no write. state may be NULL (no disk): then they follow the wall clock.
 struct epochs {
     uint64_t last, reserved;
+    int64_t reconnect_ms, pause_ms; // not before; and how long the next pause is
 };
 void epochs_init(struct epochs *epochs, struct state *state, int64_t utc_ms);
 uint64_t epochs_next(struct epochs *epochs, struct state *state);
-// The bridge has seen a higher one: the next is above it.
-void epochs_lift(struct epochs *epochs, uint64_t seen);
+// The bridge has seen this one: the next is above it. False: it is above EPOCH_LIFT_MAX, where no
+// counting leads, and is not believed: the numbers would soon be used up for ever.
+#define EPOCH_LIFT_MAX (1ULL << 62)
+RN_MUST_CHECK bool epochs_lift(struct epochs *epochs, uint64_t seen);
+// May a connection be given up for a higher epoch now? After each yes there is a pause, from a
+// minute doubling to an hour: a bridge that always knows a higher one must not use up the traffic.
+bool epochs_reconnect(struct epochs *epochs, int64_t mono_ms);
 
 #endif

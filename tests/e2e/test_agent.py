@@ -41,7 +41,7 @@ class ModelBridge:
         self.no_refs = False  # refuses hints and bases
         self.loses_key = lambda key: False
         self.duplicates = self.conflicts = self.needs = 0
-        self.taken, self.max_epoch = 0, 0
+        self.taken, self.max_epoch, self.ahead = 0, 0, 0
         self.peer.subscribe("rn/u/#", "rn/s/#")
 
     def _say(self, install, **parts):
@@ -59,7 +59,7 @@ class ModelBridge:
         self.births.setdefault(install, []).append(status)
         self.tags[install & 0xFFFFFFFF] = install
         if self.hello:
-            hello = {1: install, 2: epoch, 4: max(epoch, self.max_epoch)}
+            hello = {1: install, 2: epoch, 4: max(epoch + self.ahead, self.max_epoch)}
             if self.max_seq.get(install):
                 hello[3] = self.max_seq[install]
             self._say(install, hello=hello)
@@ -328,6 +328,25 @@ def test_a_higher_epoch_at_the_bridge_lifts_ours(world):
     Agent(world, broker.url)
     bridge.run(lambda: bridge.log)
     assert bridge.statuses[-1][3] > 1000
+
+
+def test_an_epoch_that_would_use_up_the_numbers_is_not_taken_over(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    bridge.max_epoch = 2**63 - 70
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: bridge.log)
+    assert bridge.statuses[-1][3] < 1000
+    assert agent.proc.log().count("event=epoch_refused") == 1
+
+
+def test_a_bridge_that_always_knows_a_higher_epoch_does_not_make_the_agent_connect_for_ever(world):
+    broker = world.broker()
+    bridge = ModelBridge(world, broker)
+    bridge.ahead = 1
+    agent = Agent(world, broker.url)
+    bridge.run(lambda: len(bridge.log) >= 2)
+    assert agent.proc.log().count("event=connected") == 2
 
 
 def test_the_keepalive_is_learned_where_idle_connections_are_forgotten(world):
