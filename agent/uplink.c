@@ -1,20 +1,14 @@
 // See uplink.h.
-#include "agent/uplink.h"
+#include "agent/uplink_private.h"
 
 #include <assert.h>
 #include <string.h>
 
 static const int64_t never = INT64_MAX;
 static const int64_t blocked_pause_ms = 200;
-static const int64_t key_repeat_ms = 1000; // a key message is not repeated faster; doubles
 static const int64_t hold_max_ms = 3600000;
 
-static uint32_t tag_of(uint64_t install)
-{
-    return (uint32_t)install;
-}
-
-static struct uplink_action *act(struct uplink_actions *a, enum uplink_action_type type)
+struct uplink_action *uplink_act(struct uplink_actions *a, enum uplink_action_type type)
 {
     assert(a->n < UPLINK_ACTIONS_MAX);
     struct uplink_action *item = &a->item[a->n++];
@@ -68,11 +62,6 @@ static int64_t jittered(struct uplink *x, int64_t value)
     return value + (int64_t)rn_rand_below(&x->rand, (uint64_t)(value / 4 + 1));
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t ack_timeout(struct uplink *x, uint32_t tries)
 {
     int64_t base = x->conf.ack_timeout_min_ms;
@@ -122,7 +111,7 @@ static void announce(struct uplink *x, int64_t now, struct uplink_actions *a)
     x->hello_ms = now + jittered(x, least(wait, x->conf.ack_timeout_max_ms));
     x->hellos++;
     x->stats.announces++;
-    act(a, UPLINK_ANNOUNCE);
+    uplink_act(a, UPLINK_ANNOUNCE);
 }
 
 // A row that waits and was received already need not be looked at.
@@ -169,94 +158,23 @@ static void fetch(struct uplink *x, struct uplink_actions *a)
     x->fetching = true;
     x->fetching_live = live && (x->live_turn || !back);
     x->live_turn = !x->fetching_live;
-    struct uplink_action *get = act(a, UPLINK_FETCH);
+    struct uplink_action *get = uplink_act(a, UPLINK_FETCH);
     get->first = x->fetching_live ? x->live_next : x->back_next;
     get->last = x->fetch_end = x->fetching_live ? x->at.next : x->live_from;
 }
 
-// ---- key messages -------------------------------------------------------------------------------
-
-// What a row names of one kind; 0: nothing.
-static uint32_t named(const struct uplink_names *names, enum rn_object kind)
-{
-    return kind == RN_OBJECT_HINTS  ? names->hints
-           : kind == RN_OBJECT_BASE ? names->base
-                                    : names->schema;
-}
-
-static bool names_it(const struct uplink_flight *f, enum rn_object kind, uint32_t id)
-{
-    bool none = kind != RN_OBJECT_SCHEMA && id == 0;
-    return f->seq != 0 && !none && named(&f->names, kind) == id;
-}
-
-static struct uplink_bound *bound_of(struct uplink *x, uint64_t install, enum rn_object kind,
-                                     uint32_t id)
-{
-    for (int i = 0; i < UPLINK_BOUND; i++) {
-        struct uplink_bound *b = &x->bound[i];
-        if (b->install == install && b->kind == kind && b->id == id)
-            return b;
-    }
-    return NULL;
-}
-
-// Nobody but us can have given hints or a base to the log. Given them it has for all installs.
-static bool was_given(const struct uplink *x, enum rn_object kind, uint32_t id)
-{
-    if (kind == RN_OBJECT_SCHEMA || id <= x->objects_known)
-        return true;
-    for (int i = 0; i < UPLINK_BOUND; i++) {
-        const struct uplink_bound *b = &x->bound[i];
-        if (b->install != 0 && b->kind == kind && b->id == id && b->given)
-            return true;
-    }
-    return false;
-}
-
-static struct uplink_bound *send_key(struct uplink *x, uint64_t install, enum rn_object kind,
-                                     uint32_t id, bool object, int64_t now,
-                                     struct uplink_actions *a)
-{
-    struct uplink_bound *b = bound_of(x, install, kind, id);
-    if (!b) {
-        b = &x->bound[x->bound_next++ % UPLINK_BOUND];
-        *b = (struct uplink_bound){.install = install, .kind = kind, .id = id};
-    }
-    b->sent_ms = now;
-    b->object = object;
-    b->given |= object;
-    x->stats.keys++;
-    x->stats.objects += object;
-    struct uplink_action *key = act(a, UPLINK_KEY);
-    key->install = install;
-    key->id = id;
-    key->kind = kind;
-    key->object = object;
-    return b;
-}
-
-// Binds everything that the row names and that is not bound yet.
-static void send_keys(struct uplink *x, const struct uplink_flight *f, int64_t now,
-                      struct uplink_actions *a)
-{
-    for (enum rn_object kind = RN_OBJECT_SCHEMA; kind <= RN_OBJECT_BASE; kind++) {
-        uint32_t id = named(&f->names, kind);
-        if (names_it(f, kind, id) && !bound_of(x, f->install, kind, id))
-            send_key(x, f->install, kind, id, !was_given(x, kind, id), now, a);
-    }
-}
+// ---- sending ------------------------------------------------------------------------------------
 
 static void send_row(struct uplink *x, struct uplink_flight *f, int64_t now,
                      struct uplink_actions *a)
 {
-    send_keys(x, f, now, a);
+    uplink_keys_send(x, f, now, a);
     f->out = true;
     f->sent_ms = now;
     f->deadline_ms = now + ack_timeout(x, f->tries);
     x->stats.sent++;
     x->stats.resent += f->tries > 0;
-    struct uplink_action *send = act(a, UPLINK_SEND);
+    struct uplink_action *send = uplink_act(a, UPLINK_SEND);
     send->seq = f->seq;
     send->low = x->at.low < f->seq ? x->at.low : f->seq;
 }
@@ -270,7 +188,7 @@ static void send_due(struct uplink *x, int64_t now, struct uplink_actions *a)
             continue;
         if (f->state == ROW_COMMITTED && !x->freezing) {
             x->freezing = true;
-            act(a, UPLINK_FREEZE)->seq = x->at.next - 1;
+            uplink_act(a, UPLINK_FREEZE)->seq = x->at.next - 1;
         } else if (f->state == ROW_FROZEN &&
                    uplink_in_flight(x) < window_for(x, f->seq >= x->live_from)) {
             send_row(x, f, now, a);
@@ -326,7 +244,7 @@ static void relabel(struct uplink *x, uint32_t tag, uint64_t first, uint64_t las
     x->relabels++;
     x->stats.relabels++;
     x->phase = UPLINK_PHASE_MOVING;
-    struct uplink_action *move = act(a, UPLINK_RELABEL);
+    struct uplink_action *move = uplink_act(a, UPLINK_RELABEL);
     move->tag = tag;
     move->first = first;
     move->last = last;
@@ -339,7 +257,7 @@ static void adopt(struct uplink *x, uint64_t log_id, struct uplink_actions *a)
     if (x->at.log_id != 0)
         forget_log(x);
     x->at.log_id = log_id;
-    act(a, UPLINK_ADOPT)->log_id = log_id;
+    uplink_act(a, UPLINK_ADOPT)->log_id = log_id;
 }
 
 // Somebody else has used names of this install that we never used: an older copy of this buffer was
@@ -408,16 +326,6 @@ static void on_ack(struct uplink *x, const struct uplink_event *e, int64_t now,
         x->hold_ms = now + least(e->hold_ms, hold_max_ms);
 }
 
-// The bridge has all that this row names.
-static void forget_asked(struct uplink *x, const struct uplink_flight *f)
-{
-    for (enum rn_object kind = RN_OBJECT_SCHEMA; kind <= RN_OBJECT_BASE; kind++) {
-        struct uplink_bound *b = bound_of(x, f->install, kind, named(&f->names, kind));
-        if (b)
-            b->asked = 0;
-    }
-}
-
 // Answered rows leave the window, which grows by one for each answer that frees something.
 static void free_flights(struct uplink *x, const struct uplink_event *e, int64_t now)
 {
@@ -430,7 +338,7 @@ static void free_flights(struct uplink *x, const struct uplink_event *e, int64_t
             measure(x, f, now);
             x->stats.answered++;
         }
-        forget_asked(x, f);
+        uplink_keys_heard(x, f);
         any = true;
         drop_flight(f);
     }
@@ -476,7 +384,7 @@ static void settle(struct uplink *x, const struct uplink_event *e, enum row_stat
 {
     if (!plausible(x, e))
         return;
-    struct uplink_action *done = act(a, UPLINK_SETTLE);
+    struct uplink_action *done = uplink_act(a, UPLINK_SETTLE);
     done->tag = e->tag;
     done->first = e->first;
     done->last = e->last;
@@ -520,7 +428,7 @@ static void reencode(struct uplink *x, const struct uplink_event *e, struct upli
         const struct uplink_flight *f = &x->flight[i];
         if (!in_range(f, e) || !row_step(f->state, ROW_REENCODE).possible)
             continue;
-        struct uplink_action *anew = act(a, UPLINK_REENCODE);
+        struct uplink_action *anew = uplink_act(a, UPLINK_REENCODE);
         anew->seq = f->seq;
         anew->tag = e->tag;
         anew->reason = e->reason;
@@ -545,51 +453,6 @@ static void on_reencoded(struct uplink *x, const struct uplink_event *e, int64_t
     x->at.low = e->low;
     rn_ranges_forget_below(&x->received, x->at.low);
     free_flights(x, &old, now);
-}
-
-// The same again has to wait, longer each time: a bridge that forgets what it is told, or does not
-// take it, must not use up the device's traffic. An object brings its binding along.
-static bool must_wait(const struct uplink *x, const struct uplink_bound *b, bool object,
-                      int64_t now, int64_t *until)
-{
-    if (!b)
-        return false;
-    uint32_t doublings = b->asked < 1 ? 0 : b->asked < 12 ? b->asked - 1 : 11;
-    *until = b->sent_ms + least(key_repeat_ms << doublings, x->conf.ack_timeout_max_ms);
-    return (b->object || !object) && now < *until;
-}
-
-static uint64_t needed_by(const struct uplink *x, const struct uplink_event *e)
-{
-    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
-        const struct uplink_flight *f = &x->flight[i];
-        if (tag_of(f->install) == e->tag && names_it(f, e->kind, e->id))
-            return f->install;
-    }
-    return 0;
-}
-
-// The bridge dropped rows because it lacks an object that they name: tell it, then send them again.
-static void on_need(struct uplink *x, const struct uplink_event *e, int64_t now,
-                    struct uplink_actions *a)
-{
-    uint64_t install = x->acks_count ? needed_by(x, e) : 0;
-    int64_t until = now;
-    if (install == 0) {
-        x->stats.foreign++;
-        return;
-    }
-    x->stats.needs++;
-    bool wait = must_wait(x, bound_of(x, install, e->kind, e->id), e->object, now, &until);
-    if (!wait)
-        send_key(x, install, e->kind, e->id, e->object, now, a)->asked++;
-    for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
-        struct uplink_flight *f = &x->flight[i];
-        if (f->out && f->install == install && names_it(f, e->kind, e->id)) {
-            f->out = wait; // perhaps the key is under way: they go again a moment later
-            f->deadline_ms = least(f->deadline_ms, until);
-        }
-    }
 }
 
 static bool any_in_flight(const struct uplink *x, const struct uplink_event *e)
@@ -837,7 +700,7 @@ static void dispatch(struct uplink *x, const struct uplink_event *e, int64_t now
         on_refused(x, e, a);
         break;
     case UPLINK_GOT_NEED:
-        on_need(x, e, now, a);
+        uplink_keys_need(x, e, now, a);
         break;
     case UPLINK_GOT_CONFLICT:
         on_conflict(x, e, a);
