@@ -49,11 +49,11 @@ def two_places(world):
 
 
 def assert_mangled(network):
-    """So many of each sort were lost, held back and repeated that it counts."""
+    """So many of each sort did not simply pass that it counts."""
     print("network:", dict(network.counts))
     for sort, name in KIND_OF.items():
-        for fate in ("lost", "held", "repeated"):
-            assert network.counts[fate, sort] >= (1 if sort == "k" else 3), f"no {name} were {fate}"
+        hurt = sum(network.counts[fate, sort] for fate in ("lost", "held", "repeated"))
+        assert hurt >= 2, f"all {name} passed, or nearly: {hurt}"
 
 
 def settle(spine, network):
