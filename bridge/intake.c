@@ -280,7 +280,8 @@ static void say_lost_words(const struct arrival *a, struct fleet_install *in, ui
             dedupe_say(in->batches, &batches->item[i], true);
 }
 
-static void conflict(const struct arrival *a, struct fleet_install *in, uint64_t seq)
+static void conflict(const struct arrival *a, struct fleet_install *in, uint64_t seq,
+                     const char *words)
 {
     const struct dedupe_item *item = dedupe_item(in->batches, seq);
     if (item && item->state == DEDUPE_REFUSED) { // refused ones may differ in their head
@@ -288,7 +289,7 @@ static void conflict(const struct arrival *a, struct fleet_install *in, uint64_t
         return;
     }
     a->dev->conflicts++;
-    refuse(a, BAD_CONFLICT, "a batch of this name with other content is in the log");
+    refuse(a, BAD_CONFLICT, words);
     acker_conflict(&in->words, seq);
     answers_schedule(a->intake->parts.answers, a->dev, true, a->now.mono_ms);
 }
@@ -371,7 +372,7 @@ static void store(const struct arrival *a, struct fleet_install *in,
         again(a, in, head->seq);
         break;
     case DEDUPE_CONFLICT:
-        conflict(a, in, head->seq);
+        conflict(a, in, head->seq, "a batch of this name with other content is in the log");
         break;
     case DEDUPE_FULL:
         hold(a, in);
@@ -410,6 +411,10 @@ static void judge(struct arrival *a, struct fleet_install *in, const struct rn_b
     if (refs_find(&refs, a->intake->parts.schemas, a->name, in, info, &err) < 0) {
         rn_complain(&a->intake->schemas, a->now.mono_ms, COMPLAINT_MS, RN_LOG_ERROR,
                     "schemas_unreadable", "err=%s", RN_Q(err.text));
+        return;
+    }
+    if (refs_disputed(&refs) && !dedupe_item(in->batches, head->seq)) {
+        conflict(a, in, head->seq, "it names by its number one of two objects");
         return;
     }
     if (need_lacking(a, in, &refs))
@@ -528,6 +533,21 @@ static void wake_waiters(const struct arrival *a, int64_t object)
         }
 }
 
+// Only a buffer that was restored from an older copy gives a number twice. The batches that name it
+// are answered with `conflict`, so that the agent moves to a new install with numbers of its own.
+static int dispute(const struct arrival *a, struct fleet_install *in, const struct rn_key_msg *msg,
+                   struct rn_err *err)
+{
+    struct rn_err why;
+    int rc = schemas_dispute(a->intake->parts.schemas, a->name, msg, &why);
+    refs_forget(in);
+    if (rc < 0) {
+        *err = why;
+        return rc;
+    }
+    return RN_ECONFLICT;
+}
+
 static void take_key(struct arrival *a)
 {
     struct rn_key_msg msg;
@@ -551,6 +571,8 @@ static void take_key(struct arrival *a)
         return;
     }
     int rc = schemas_take(a->intake->parts.schemas, a->name, &msg, &taken, &err);
+    if (rc == RN_ECONFLICT)
+        rc = dispute(a, in, &msg, &err);
     if (rc == RN_EFORMAT || rc == RN_ECONFLICT || rc == RN_ELIMIT || rc == RN_EUNSUPPORTED) {
         refuse(a, BAD_KEY, err.text);
         return;

@@ -8,6 +8,14 @@ bool ref_lacking(const struct ref *ref)
     return ref->named && (!ref->info.row || !ref->info.complete);
 }
 
+bool refs_disputed(const struct refs *refs)
+{
+    for (int i = 0; i < NREFS; i++)
+        if (refs->ref[i].info.disputed)
+            return true;
+    return false;
+}
+
 void refs_forget(struct fleet_install *in)
 {
     memset(in->binding, 0, sizeof in->binding);

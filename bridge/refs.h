@@ -25,6 +25,8 @@ RN_MUST_CHECK int refs_find(struct refs *refs, struct schemas *schemas, const ch
                             struct fleet_install *in, const struct rn_batch_info *batch,
                             struct rn_err *err);
 bool ref_lacking(const struct ref *ref);
+// One of its numbers was given to two objects: which one the batch means cannot be known.
+bool refs_disputed(const struct refs *refs);
 // Sees to it that the log's open segment has the objects, and fills in their numbers. RN_ENOENT:
 // one has vanished or was damaged; ref_lacking then says so of it. Else as log_append.
 RN_MUST_CHECK int refs_place(struct refs *refs, struct schemas *schemas, struct log *log,

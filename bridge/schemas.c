@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT   1 // user_version
+#define FORMAT   2 // user_version
 #define PATH_LEN 512
 
 static const char create_sql[] =
@@ -21,9 +21,10 @@ static const char create_sql[] =
     " unit_ns INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0, UNIQUE(hash, kind));"
     "CREATE TABLE binding(n INTEGER PRIMARY KEY AUTOINCREMENT, dev TEXT NOT NULL,"
     " install INTEGER NOT NULL, kind INTEGER NOT NULL, id INTEGER NOT NULL,"
-    " object INTEGER NOT NULL, UNIQUE(dev, install, kind, id));"
+    " object INTEGER NOT NULL, disputed INTEGER NOT NULL DEFAULT 0,"
+    " UNIQUE(dev, install, kind, id));"
     "CREATE INDEX binding_object ON binding(object);"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "COMMIT";
 
 #define INFO_COLUMNS "row, body IS NOT NULL, ncolumns, unit_ns, step, hash"
@@ -42,15 +43,16 @@ enum {
     BYTES,
     OLDEST_BYTES,
     UNBIND,
+    DISPUTE,
     DROP_UNBOUND,
     DROP_OF_INSTALL,
     FORGET,
     NSTMTS
 };
 static const char *const statement_sql[NSTMTS] = {
-    [LOOKUP] = "SELECT " INFO_COLUMNS " FROM binding JOIN object ON row = object"
+    [LOOKUP] = "SELECT " INFO_COLUMNS ", disputed FROM binding JOIN object ON row = object"
                " WHERE dev = ?1 AND install = ?2 AND binding.kind = ?3 AND id = ?4",
-    [FIND] = "SELECT " INFO_COLUMNS " FROM object WHERE hash = ?1 AND kind = ?2",
+    [FIND] = "SELECT " INFO_COLUMNS ", 0 FROM object WHERE hash = ?1 AND kind = ?2",
     [CONTENT] = "SELECT body FROM object WHERE row = ?1 AND body IS NOT NULL",
     [ADD] = "INSERT INTO object(hash, kind) VALUES(?1, ?2)",
     [FILL] = "UPDATE object SET body = ?2, ncolumns = ?3, unit_ns = ?4, step = ?5 WHERE row = ?1",
@@ -66,6 +68,8 @@ static const char *const statement_sql[NSTMTS] = {
     [OLDEST_BYTES] = "SELECT n, object, length(body) FROM binding JOIN object ON row = object"
                      " WHERE dev = ?1 AND body IS NOT NULL ORDER BY n LIMIT 1",
     [UNBIND] = "DELETE FROM binding WHERE n = ?1",
+    [DISPUTE] = ("UPDATE binding SET disputed = 1"
+                 " WHERE dev = ?1 AND install = ?2 AND kind = ?3 AND id = ?4"),
     [DROP_UNBOUND] = ("DELETE FROM object WHERE row = ?1"
                       " AND NOT EXISTS(SELECT 1 FROM binding WHERE object = ?1)"),
     [DROP_OF_INSTALL] = ("DELETE FROM object WHERE row IN"
@@ -191,7 +195,8 @@ static int read_info(struct rn_stmt *stmt, struct schemas_info *out, struct rn_e
                                      .complete = rn_column_int(stmt, 1) != 0,
                                      .ncolumns = (uint32_t)rn_column_int(stmt, 2),
                                      .unit_ns = (uint64_t)rn_column_int(stmt, 3),
-                                     .step = (uint64_t)rn_column_int(stmt, 4)};
+                                     .step = (uint64_t)rn_column_int(stmt, 4),
+                                     .disputed = rn_column_int(stmt, 6) != 0};
         if (hash.len == RN_HASH_BYTES)
             memcpy(out->hash, hash.data, RN_HASH_BYTES);
     }
@@ -413,6 +418,12 @@ int schemas_take(struct schemas *schemas, const char *dev, const struct rn_key_m
     if (rc)
         rn_db_rollback(schemas->db);
     return rc;
+}
+
+int schemas_dispute(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
+                    struct rn_err *err)
+{
+    return rn_stmt_run(bind_id(schemas, DISPUTE, dev, msg->install, msg->kind, msg->id), err);
 }
 
 // Objects first: which ones are the install's is told by its bindings.

@@ -22,6 +22,7 @@
 struct schemas_info {
     int64_t row;            // never 0, never used again
     bool complete;          // its content is here
+    bool disputed;          // the number that it was looked up by was given to two objects
     uint32_t ncolumns;      // of the schema, or that hints and base are for
     uint64_t unit_ns, step; // of a schema
     uint8_t hash[RN_HASH_BYTES];
@@ -49,6 +50,9 @@ struct schemas_taken {
 RN_MUST_CHECK int schemas_take(struct schemas *schemas, const char *dev,
                                const struct rn_key_msg *msg, struct schemas_taken *out,
                                struct rn_err *err);
+// After RN_ECONFLICT: nothing that names the number can be trusted from now on.
+RN_MUST_CHECK int schemas_dispute(struct schemas *schemas, const char *dev,
+                                  const struct rn_key_msg *msg, struct rn_err *err);
 // The content of an object, whose hash it has. RN_ENOENT: it is not here (any more), or it was
 // damaged: it is then forgotten.
 RN_MUST_CHECK int schemas_content(struct schemas *schemas, const struct schemas_info *info,

@@ -12,7 +12,7 @@ import pytest
 
 from runnel_test import wait_until
 from spine import lines
-from test_bridge_intake import (DURABLE, NEED, REFUSED, SCHEMA, Bridge, Device, body, canonical,
+from test_bridge_intake import (CONFLICT, DURABLE, NEED, REFUSED, SCHEMA, Bridge, Device, body, canonical,
                                 now_tick)
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "vectors"))
@@ -262,6 +262,28 @@ def test_the_same_numbers_mean_different_objects_for_two_devices(world, broker, 
     for name, device in devices.items():
         device.wait_told(DURABLE, {1})
         bridge.wait_written(points(cells[name], t0), name)
+
+
+def test_a_number_given_to_two_objects_is_a_conflict_for_new_batches_alone(world, broker, bridge):
+    """As a device does whose buffer was restored from an older copy."""
+    t0, other = now_tick() - 100, canonical({**MEMBERS, 4: [{**MEMBERS[4][0], 1: "other"}]})
+    device = Refs(world, broker)
+    device.birth()
+    device.give(SCHEMA, BASE)
+    stored = encoded(1, CELLS, BASE, t0=t0)
+    device.batch(1, content=stored)
+    device.wait_told(DURABLE, {1})
+    device.key(other, 1, True, kind=1)
+    device.batch(2, content=encoded(0, CELLS, t0=t0 + 100))
+    device.wait_told(CONFLICT, {2})
+    bridge.restart()
+    device.peer.clear()
+    device.batch(3, content=encoded(0, CELLS, t0=t0 + 200))
+    device.wait_told(CONFLICT, {3})
+    device.peer.clear()
+    device.batch(1, content=stored)
+    device.wait_told(DURABLE, {1})
+    bridge.wait_written(points(CELLS, t0), device.name)
 
 
 def test_rows_outlive_the_bindings_that_they_came_under(world, broker):

@@ -64,6 +64,7 @@ struct binding {
     uint64_t install;
     enum rn_object kind;
     uint32_t id, what;
+    bool disputed; // given to two objects
 };
 
 struct bridge {
@@ -222,16 +223,15 @@ static void say_durable(struct world *w, struct name *n)
                                  .crc = crc_of_one(n->content)});
 }
 
-static bool find_bound(const struct bridge *b, uint64_t install, enum rn_object kind, uint32_t id,
-                       uint32_t *what)
+static struct binding *find_bound(struct bridge *b, uint64_t install, enum rn_object kind,
+                                  uint32_t id)
 {
     for (uint32_t i = 0; i < b->nbound; i++) {
-        const struct binding *at = &b->bound[i];
-        *what = at->what;
+        struct binding *at = &b->bound[i];
         if (at->install == install && at->kind == kind && at->id == id)
-            return true;
+            return at;
     }
-    return false;
+    return NULL;
 }
 
 static void say_need(struct world *w, uint64_t install, enum rn_object kind, uint32_t id,
@@ -247,9 +247,13 @@ static void say_need(struct world *w, uint64_t install, enum rn_object kind, uin
 static void bridge_key(struct world *w, const struct mail *m)
 {
     struct bridge *b = &w->bridge;
-    uint32_t what = m->what[m->kind], before = 0;
-    bool old = find_bound(b, m->install, m->kind, m->id, &before);
-    check(w, !old || before == what, "a number is bound to another object");
+    uint32_t what = m->what[m->kind];
+    struct binding *old = find_bound(b, m->install, m->kind, m->id);
+    if (old && old->what != what) {
+        check(w, w->restored, "a number is bound to another object");
+        old->disputed = true;
+        return;
+    }
     if (m->object)
         b->has[what] = true;
     if (!b->has[what]) {
@@ -258,7 +262,7 @@ static void bridge_key(struct world *w, const struct mail *m)
     }
     check(w, old || b->nbound < BINDINGS, "the model has too few bindings");
     if (!old)
-        b->bound[b->nbound++] = (struct binding){m->install, m->kind, m->id, what};
+        b->bound[b->nbound++] = (struct binding){m->install, m->kind, m->id, what, false};
 }
 
 static uint32_t number(const struct uplink_names *names, enum rn_object kind)
@@ -276,15 +280,35 @@ static bool can_decode(struct world *w, const struct mail *m)
         uint32_t id = number(&m->names, kind);
         if (id == 0 || (!good && dice(w, 2)))
             continue;
-        uint32_t what = 0;
-        bool bound = find_bound(&w->bridge, m->install, kind, id, &what);
-        bool lacks = !bound || !w->bridge.has[what];
-        check(w, !bound || what == m->what[kind], "decoded with another object");
+        const struct binding *bound = find_bound(&w->bridge, m->install, kind, id);
+        bool lacks = !bound || !w->bridge.has[bound->what];
+        check(w, !bound || bound->disputed || bound->what == m->what[kind],
+              "decoded with another object");
         if (lacks)
-            say_need(w, m->install, kind, id, bound);
+            say_need(w, m->install, kind, id, bound != NULL);
         good = good && !lacks;
     }
     return good;
+}
+
+// One of its numbers was given to two objects.
+static bool is_disputed(struct world *w, const struct mail *m)
+{
+    for (enum rn_object kind = RN_OBJECT_SCHEMA; kind <= RN_OBJECT_BASE; kind++) {
+        uint32_t id = number(&m->names, kind);
+        const struct binding *bound = id ? find_bound(&w->bridge, m->install, kind, id) : NULL;
+        if (bound && bound->disputed)
+            return true;
+    }
+    return false;
+}
+
+static void say_conflict(struct world *w, const struct mail *m)
+{
+    say(w, (struct uplink_event){.type = UPLINK_GOT_CONFLICT,
+                                 .tag = (uint32_t)m->install,
+                                 .first = m->seq,
+                                 .last = m->seq});
 }
 
 static void note_refused(struct bridge *b, const struct mail *m)
@@ -308,6 +332,10 @@ static void bridge_batch(struct world *w, const struct mail *m)
                                      .reason = RN_REFUSED_ENCODING});
         return;
     }
+    if (is_disputed(w, m) && !find_name(b, m->install, m->seq)) {
+        say_conflict(w, m);
+        return;
+    }
     if (!can_decode(w, m))
         return;
     w->referring += m->names.hints || m->names.base;
@@ -315,10 +343,7 @@ static void bridge_batch(struct world *w, const struct mail *m)
     if (n && n->content != m->content) {
         w->conflicts++;
         check(w, w->restored, "one name was used for two batches");
-        say(w, (struct uplink_event){.type = UPLINK_GOT_CONFLICT,
-                                     .tag = (uint32_t)m->install,
-                                     .first = m->seq,
-                                     .last = m->seq});
+        say_conflict(w, m);
         return;
     }
     if (!n) {

@@ -198,6 +198,24 @@ static void a_binding_may_come_before_its_object(void **state)
     assert_int_equal(taken.bytes, 0); // known by now
 }
 
+static void a_number_that_was_given_to_two_objects_is_disputed_for_ever(void **state)
+{
+    (void)state;
+    struct object one = base_of(1), two = base_of(2);
+    assert_int_equal(take("dev", 5, 1, &one, true), RN_OK);
+    assert_int_equal(take("dev", 5, 2, &two, true), RN_OK);
+    struct rn_key_msg msg = {.install = 5, .kind = RN_OBJECT_BASE, .id = 1};
+    assert_int_equal(schemas_dispute(schemas, "dev", &msg, &err), RN_OK);
+    reopen();
+    assert_int_equal(lookup("dev", 5, RN_OBJECT_BASE, 1), RN_OK);
+    assert_true(info.disputed);
+    assert_int_equal(lookup("dev", 5, RN_OBJECT_BASE, 2), RN_OK);
+    assert_false(info.disputed);
+    assert_int_equal(take("dev", 5, 1, &one, true), RN_OK); // said again: still not to be trusted
+    assert_int_equal(lookup("dev", 5, RN_OBJECT_BASE, 1), RN_OK);
+    assert_true(info.disputed);
+}
+
 static void a_number_means_one_thing_for_one_install_of_one_device(void **state)
 {
     (void)state;
@@ -395,6 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(all_three_kinds_are_taken_found_and_read_back),
         TEST(a_binding_may_come_before_its_object),
+        TEST(a_number_that_was_given_to_two_objects_is_disputed_for_ever),
         TEST(a_number_means_one_thing_for_one_install_of_one_device),
         TEST(what_does_not_have_its_hash_or_does_not_decode_is_refused),
         TEST(a_hash_bound_as_another_kind_stands_in_nobodys_way),
