@@ -29,7 +29,7 @@ struct fleet_install {
     struct acker_words words;       // what is to be said beside
     uint64_t max_epoch;
     uint64_t fingerprint;
-    int64_t said_ms;        // when something durable was last said
+    int64_t said_ms;        // when something was last said
     int64_t waits_for;      // schema that batches were dropped for, 0: none
     uint32_t waits_id;      // under which they name it
     uint64_t greeted_epoch; // the last birth that was answered

@@ -255,8 +255,8 @@ static void hold(const struct arrival *a, struct fleet_install *in)
     answers_schedule(intake->parts.answers, a->dev, true, a->now.mono_ms);
 }
 
-// A batch that is known already. If the device settles nothing although it was told long ago, the
-// words were lost: they are said again.
+// A batch that is known already shows that words were lost, and seldom those about one batch alone:
+// if nothing was said for a while, all of them are said again, before the others come again too.
 static void again(const struct arrival *a, struct fleet_install *in, uint64_t seq)
 {
     struct dedupe_item *item = dedupe_item(in->batches, seq);
@@ -264,10 +264,15 @@ static void again(const struct arrival *a, struct fleet_install *in, uint64_t se
     a->dev->duplicates++;
     if (!item || item->state == DEDUPE_OPEN)
         return;
-    dedupe_say(in->batches, item, true);
+    if (a->now.mono_ms - in->said_ms >= SAY_AGAIN_MS)
+        dedupe_say_all(in->batches);
+    else
+        dedupe_say(in->batches, item, true);
+    in->said_ms = a->now.mono_ms;
     answers_schedule(a->intake->parts.answers, a->dev, true, a->now.mono_ms);
 }
 
+// The device settles nothing although it was told long ago: it is told again.
 static void say_lost_words(const struct arrival *a, struct fleet_install *in, uint64_t seq)
 {
     const struct dedupe_install *batches = in->batches;

@@ -235,6 +235,23 @@ def test_received_comes_alone_while_the_database_is_down(world, broker, waiting_
     assert len(waiting_bridge.rows()) == 2
 
 
+def test_a_duplicate_shows_that_words_were_lost_and_all_of_them_are_said_again(world, broker,
+                                                                              waiting_bridge):
+    device = Device(world, broker)
+    device.ready()
+    content = body()
+    for seq in (1, 2, 3):
+        device.batch(seq, seq - 1, content)
+    device.wait_told(RECEIVED, {1, 2, 3})
+    wait_until(lambda: time.time() * 1000 - device.acks(RECEIVED)[-1][3] > 2200, what="a pause")
+    count = len(device.acks(RECEIVED))
+    device.batch(2, 1, content)
+    assert device.wait_ack(RECEIVED, count + 1)[RECEIVED] == [[1, 3]]
+    count += 1
+    device.batch(1, content=content)  # a moment later: on its own
+    assert device.wait_ack(RECEIVED, count + 1)[RECEIVED] == [[1, 1]]
+
+
 def test_for_one_schema_one_device_is_asked_and_the_others_are_told_when_it_came(world, broker,
                                                                                   bridge):
     devices = [Device(world, broker, f"dev{i}", 100 + i) for i in range(3)]
