@@ -543,7 +543,7 @@ def test_a_number_cannot_be_bound_twice(world, broker, bridge):
     device.key(OTHER_SCHEMA)
     bridge.proc.wait_log("reason=key")
     device.batch(1)
-    device.wait_told(DURABLE, {1})
+    device.wait_told(CONFLICT, {1})
 
 
 @pytest.mark.parametrize("content, reason", [
