@@ -15,7 +15,7 @@
     X(batches_stored, "batches_stored", "batches appended to the log and committed") \
     X(batch_bytes, "batch_bytes", "payload bytes of stored batches") \
     X(duplicates, "duplicates", "batches that were in the log already") \
-    X(conflicts, "conflicts", "batches with a known name and other content") \
+    X(conflicts, "conflicts", "batches with a known name and other content, or that name a number which was given to two objects") \
     X(stored_put_off, "put_off", "batches neither stored nor acknowledged for lack of room") \
     X(commits, "commits", "groups committed to the log") \
     X(commit_failures, "commit_failures", "groups that could not be committed") \

@@ -543,14 +543,9 @@ static void wake_waiters(const struct arrival *a, int64_t object)
 static int dispute(const struct arrival *a, struct fleet_install *in, const struct rn_key_msg *msg,
                    struct rn_err *err)
 {
-    struct rn_err why;
-    int rc = schemas_dispute(a->intake->parts.schemas, a->name, msg, &why);
+    int rc = schemas_dispute(a->intake->parts.schemas, a->name, msg, err);
     refs_forget(in);
-    if (rc < 0) {
-        *err = why;
-        return rc;
-    }
-    return RN_ECONFLICT;
+    return rc < 0 ? rc : RN_ECONFLICT;
 }
 
 static void take_key(struct arrival *a)
