@@ -4,6 +4,7 @@
 #include "bridge/http/api.h"
 #include "bridge/offers.h"
 #include "bridge/probe.h"
+#include "bridge/recall.h"
 #include "bridge/view.h"
 #include <fcntl.h>
 #include <runnel/clock.h>
@@ -405,29 +406,6 @@ static void on_signal(void *arg, int signum)
 
 // ---- making ------------------------------------------------------------------------------------
 
-static int save_device(void *arg,
-                       int (*put)(void *to, const char *dev, struct rn_span state,
-                                  struct rn_err *err),
-                       void *to, struct rn_err *err)
-{
-    struct bridge *bridge = arg;
-    struct rn_buf buf;
-    int rc = RN_OK;
-    rn_buf_init(&buf, DEDUPE_SAVED_MAX);
-    for (uint32_t i = 0; rc == RN_OK && i < bridge->fleet->count; i++) {
-        const struct fleet_device *dev = bridge->fleet->device[i];
-        if (!dev->dedupe.ninstalls)
-            continue;
-        rn_buf_clear(&buf);
-        dedupe_save(&dev->dedupe, &buf);
-        rc = rn_buf_ok(&buf)
-                 ? put(to, dev->name, rn_buf_span(&buf), err)
-                 : rn_fail(err, RN_ELIMIT, "dedupe state of %s is too large", dev->name);
-    }
-    rn_buf_release(&buf);
-    return rc;
-}
-
 // One bridge a folder.
 static int lock_folder(struct bridge *bridge, struct rn_err *err)
 {
@@ -461,7 +439,6 @@ static int open_log(struct bridge *bridge, struct rn_err *err)
         rn_log(RN_LOG_ERROR, "log_segment_damaged",
                "kept_as=%s advice=\"agents send again what was not durable\"",
                RN_Q(log_quarantined(bridge->log)));
-    log_on_seal(bridge->log, &(struct log_saver){bridge, save_device});
     rc = schemas_open(&bridge->schemas, s->data, err);
     if (rc == RN_OK && schemas_quarantined(bridge->schemas)[0])
         rn_log(RN_LOG_ERROR, "schemas_damaged",
@@ -541,7 +518,7 @@ static int open_intake(struct bridge *bridge, struct rn_err *err)
                                  .committed = on_committed,
                                  .committed_arg = bridge};
     rc = intake_new(&bridge->intake, &conf, &parts, err);
-    return rc == RN_OK ? intake_replay(bridge->intake, err) : rc;
+    return rc == RN_OK ? recall(bridge->fleet, bridge->log, err) : rc;
 }
 
 static int open_cursors(struct bridge *bridge, struct rn_err *err)

@@ -56,8 +56,6 @@ RN_MUST_CHECK int intake_new(struct intake **out, const struct intake_conf *conf
                              const struct intake_parts *parts, struct rn_err *err);
 void intake_free(struct intake *intake); // commits nothing
 void intake_set_hooks(struct intake *intake, const struct intake_hooks *hooks);
-// Rebuilds what is known of stored batches from the log; call once, before the first message.
-RN_MUST_CHECK int intake_replay(struct intake *intake, struct rn_err *err);
 void intake_message(struct intake *intake, const struct rn_mqtt_message *message,
                     struct intake_time now);
 // When the group is to be committed (monotonic); 0: there is none.

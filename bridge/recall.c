@@ -1,0 +1,61 @@
+// See recall.h.
+#include "bridge/recall.h"
+
+static int replay_saved(void *arg, const char *name, struct rn_span state)
+{
+    struct fleet *fleet = arg;
+    uint64_t gone;
+    struct fleet_device *dev = fleet_get(fleet, name, 0, 0);
+    if (!dev)
+        return RN_OK;
+    int rc = dedupe_load(&fleet->dedupe, &dev->dedupe, state, NULL);
+    for (uint32_t i = 0; rc == RN_OK && i < dev->dedupe.ninstalls; i++) {
+        const struct dedupe_install *in = dev->dedupe.install[i];
+        if (!fleet_announce(dev, in->install, in->heard_ms, &gone))
+            return RN_ENOMEM;
+    }
+    return rc;
+}
+
+static int replay_row(void *arg, const struct log_head_row *row)
+{
+    struct fleet *fleet = arg;
+    uint64_t gone;
+    struct fleet_device *dev = fleet_get(fleet, row->dev, 0, 0);
+    if (!dev)
+        return RN_OK;
+    struct fleet_install *in = fleet_install_find(dev, row->install);
+    if (!in)
+        in = fleet_announce(dev, row->install, 0, &gone);
+    if (!in)
+        return RN_OK;
+    return dedupe_restore(&fleet->dedupe, &dev->dedupe, in->batches, row->seq, row->crc);
+}
+
+static int save(void *arg,
+                int (*put)(void *to, const char *dev, struct rn_span state, struct rn_err *err),
+                void *to, struct rn_err *err)
+{
+    const struct fleet *fleet = arg;
+    struct rn_buf buf;
+    int rc = RN_OK;
+    rn_buf_init(&buf, DEDUPE_SAVED_MAX);
+    for (uint32_t i = 0; rc == RN_OK && i < fleet->count; i++) {
+        const struct fleet_device *dev = fleet->device[i];
+        if (!dev->dedupe.ninstalls)
+            continue;
+        rn_buf_clear(&buf);
+        dedupe_save(&dev->dedupe, &buf);
+        rc = rn_buf_ok(&buf)
+                 ? put(to, dev->name, rn_buf_span(&buf), err)
+                 : rn_fail(err, RN_ELIMIT, "dedupe state of %s is too large", dev->name);
+    }
+    rn_buf_release(&buf);
+    return rc;
+}
+
+int recall(struct fleet *fleet, struct log *log, struct rn_err *err)
+{
+    log_on_seal(log, &(struct log_saver){fleet, save});
+    return log_replay(log, fleet, replay_saved, replay_row, err);
+}
