@@ -44,7 +44,7 @@ void tee_close(struct tee *tee)
 static void put(struct tee *tee)
 {
     struct rn_span text = rn_buf_span(&tee->text);
-    ssize_t n = tee->text.failed ? -1 : write(tee->fd, text.data, text.len);
+    ssize_t n = !rn_buf_ok(&tee->text) ? -1 : write(tee->fd, text.data, text.len);
     if (n != (ssize_t)text.len)
         rn_log(RN_LOG_ERROR, "tee_incomplete", "err=%s", RN_Q(n < 0 ? strerror(errno) : "short"));
     rn_buf_clear(&tee->text);

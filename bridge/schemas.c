@@ -247,6 +247,8 @@ int schemas_content(struct schemas *schemas, const struct schemas_info *info, st
         return rc;
     if (rc == 0)
         return rn_fail(err, RN_ENOENT, "the object is not here");
+    if (rn_buf_status(out) == RN_ENOMEM)
+        return rn_fail(err, RN_ENOMEM, "no memory for an object");
     if (rn_buf_ok(out) && memcmp(hash, info->hash, sizeof hash) == 0)
         return RN_OK;
     rn_bind_int(schemas->stmt[EMPTY], 1, info->row);

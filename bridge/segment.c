@@ -317,9 +317,13 @@ int segment_get_object(struct segment *segment, int64_t number, uint8_t hash[RN_
         rn_sha256(found, bytes.data, bytes.len);
         rn_buf_clear(body);
         rn_buf_append(body, bytes.data, bytes.len);
-        bool whole = rn_buf_ok(body) && rn_span_eq(stored, (struct rn_span){found, sizeof found});
         memcpy(hash, found, RN_HASH_BYTES);
-        rc = whole ? RN_OK : rn_fail(err, RN_EFORMAT, "the object is damaged");
+        if (rn_buf_status(body) == RN_ENOMEM)
+            rc = rn_fail(err, RN_ENOMEM, "no memory for an object");
+        else if (rn_buf_ok(body) && rn_span_eq(stored, (struct rn_span){found, sizeof found}))
+            rc = RN_OK;
+        else
+            rc = rn_fail(err, RN_EFORMAT, "the object is damaged");
     } else if (rc == 0) {
         rc = rn_fail(err, RN_ENOENT, "the object is not there");
     }

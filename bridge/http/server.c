@@ -370,7 +370,11 @@ static void dispatch(struct http_request *request, const char *path, const char 
     struct http_server *server = request->door->server;
     enum http_method method = method_of(method_name);
     bool path_known = false;
-    if (request->body.failed) {
+    if (rn_buf_status(&request->body) == RN_ENOMEM) {
+        http_reply_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory: try again later");
+        return;
+    }
+    if (!rn_buf_ok(&request->body)) {
         http_reply_error(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than %u bytes",
                          server->conf.max_body_bytes);
         return;

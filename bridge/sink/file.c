@@ -246,6 +246,10 @@ static void file_write(void *state, const struct rn_run *const *runs, uint32_t n
     rn_buf_clear(&f->body);
     for (uint32_t i = 0; i < n; i++)
         format_run(f, runs[i]);
+    if (rn_buf_status(&f->body) == RN_ENOMEM) {
+        finish(f, rn_fail(&err, RN_ENOMEM, "out of memory"), &err);
+        return;
+    }
     if (!rn_buf_ok(&f->body)) {
         struct sink_result result = {.outcome = SINK_TOO_LARGE, .text = "too much for one write"};
         f->host->complete(f->host->arg, &result);

@@ -504,6 +504,8 @@ static void influx_write(void *state, const struct rn_run *const *runs, uint32_t
             .bad = bad,
             .nbad = nbad};
         complete(s, &result);
+    } else if (rn_buf_status(&s->body) == RN_ENOMEM) {
+        fail_write(s, SINK_RETRY, "out of memory");
     } else if (!rn_buf_ok(&s->body)) {
         fail_write(s, SINK_TOO_LARGE, "it is longer than max_batch_bytes");
     } else if (post(s, &err) < 0) {

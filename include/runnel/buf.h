@@ -2,7 +2,7 @@
 //
 // A buffer is created with the most that it may ever hold. Appending beyond it, or running out of
 // memory, sets `failed` and changes nothing else: write everything, then check once with
-// rn_buf_ok(). Caller's storage, not thread-safe.
+// rn_buf_ok() or rn_buf_status(). Caller's storage, not thread-safe.
 #ifndef RUNNEL_BUF_H
 #define RUNNEL_BUF_H
 
@@ -21,16 +21,16 @@ struct rn_span {
 struct rn_buf {
     uint8_t *data;
     size_t len;
-    size_t cap;  // allocated, or the size of fixed storage
-    size_t max;  // never more than this
-    bool fixed;  // data is the caller's storage: never reallocated, never freed
-    bool failed; // an append did not fit or memory ran out
+    size_t cap; // allocated, or the size of fixed storage
+    size_t max; // never more than this
+    bool fixed; // data is the caller's storage: never reallocated, never freed
+    int failed; // RN_ELIMIT: an append did not fit, RN_ENOMEM: memory ran out; else RN_OK
 };
 
 void rn_buf_init(struct rn_buf *buf, size_t max);                       // on the heap, empty
 void rn_buf_init_fixed(struct rn_buf *buf, void *storage, size_t size); // over caller's storage
 void rn_buf_release(struct rn_buf *buf);                                // accepts a zeroed buffer
-void rn_buf_clear(struct rn_buf *buf); // len 0, failed false, memory kept
+void rn_buf_clear(struct rn_buf *buf); // len 0, not failed, memory kept
 
 void rn_buf_append(struct rn_buf *buf, const void *bytes, size_t len);
 void rn_buf_byte(struct rn_buf *buf, uint8_t byte);
@@ -45,6 +45,12 @@ const char *rn_buf_cstr(struct rn_buf *buf);
 static inline bool rn_buf_ok(const struct rn_buf *buf)
 {
     return !buf->failed;
+}
+
+// RN_OK, RN_ELIMIT: the content is too large, RN_ENOMEM: it may do later.
+static inline int rn_buf_status(const struct rn_buf *buf)
+{
+    return buf->failed;
 }
 
 static inline struct rn_span rn_buf_span(const struct rn_buf *buf)

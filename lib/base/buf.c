@@ -27,7 +27,13 @@ void rn_buf_release(struct rn_buf *buf)
 void rn_buf_clear(struct rn_buf *buf)
 {
     buf->len = 0;
-    buf->failed = false;
+    buf->failed = RN_OK;
+}
+
+static bool fail(struct rn_buf *buf, int why)
+{
+    buf->failed = why;
+    return false;
 }
 
 // Makes cap at least `need`. Heap storage may hold one byte more than max: the terminator.
@@ -37,7 +43,7 @@ static bool grow(struct rn_buf *buf, size_t need)
         return true;
     size_t limit = buf->max < SIZE_MAX ? buf->max + 1 : SIZE_MAX;
     if (buf->fixed || need > limit)
-        return false;
+        return fail(buf, RN_ELIMIT);
     size_t cap = buf->cap < FIRST_CAP ? FIRST_CAP : buf->cap;
     while (cap < need)
         cap = cap > limit / 2 ? limit : cap * 2;
@@ -45,7 +51,7 @@ static bool grow(struct rn_buf *buf, size_t need)
         cap = limit;
     uint8_t *data = realloc(buf->data, cap);
     if (!data)
-        return false;
+        return fail(buf, RN_ENOMEM);
     buf->data = data;
     buf->cap = cap;
     return true;
@@ -53,16 +59,15 @@ static bool grow(struct rn_buf *buf, size_t need)
 
 uint8_t *rn_buf_reserve(struct rn_buf *buf, size_t len)
 {
-    if (buf->failed || len > buf->max - buf->len || !grow(buf, buf->len + len)) {
-        buf->failed = true;
+    if (buf->failed)
+        return NULL;
+    if (len > buf->max - buf->len) {
+        fail(buf, RN_ELIMIT);
         return NULL;
     }
     // An empty heap buffer has no storage yet, and NULL means failure.
-    if (!buf->data && !grow(buf, 1)) {
-        buf->failed = true;
-        return NULL;
-    }
-    return buf->data + buf->len;
+    size_t need = buf->len + len;
+    return grow(buf, need || buf->data ? need : 1) ? buf->data + buf->len : NULL;
 }
 
 void rn_buf_append(struct rn_buf *buf, const void *bytes, size_t len)
@@ -94,9 +99,9 @@ void rn_buf_printf(struct rn_buf *buf, const char *format, ...)
     int len = vsnprintf(NULL, 0, format, args);
     va_end(args);
     // vsnprintf writes a terminator, for which storage is needed too.
-    if (len < 0 || !rn_buf_reserve(buf, (size_t)len) || !grow(buf, buf->len + (size_t)len + 1)) {
-        buf->failed = true;
-    } else {
+    if (len < 0) {
+        fail(buf, RN_ELIMIT);
+    } else if (rn_buf_reserve(buf, (size_t)len) && grow(buf, buf->len + (size_t)len + 1)) {
         vsnprintf((char *)buf->data + buf->len, (size_t)len + 1, format, again);
         buf->len += (size_t)len;
     }
@@ -105,10 +110,8 @@ void rn_buf_printf(struct rn_buf *buf, const char *format, ...)
 
 const char *rn_buf_cstr(struct rn_buf *buf)
 {
-    if (buf->failed || !grow(buf, buf->len + 1)) {
-        buf->failed = true;
+    if (buf->failed || !grow(buf, buf->len + 1))
         return "";
-    }
     buf->data[buf->len] = 0;
     return (const char *)buf->data;
 }

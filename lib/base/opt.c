@@ -194,7 +194,7 @@ static int unexpected(const struct rn_opt *row, const char *text, struct rn_err 
     struct rn_buf words;
     rn_buf_init_fixed(&words, storage, sizeof storage);
     describe(row, &words);
-    words.failed = false; // a description that is too long is cut
+    words.failed = RN_OK; // a description that is too long is cut
     if (words.len == words.cap)
         words.len--;
     if (row->type == RN_OPT_SECRET)

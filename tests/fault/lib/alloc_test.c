@@ -47,7 +47,7 @@ static int fill_a_buffer(void *arg)
         written += 100;
         assert_int_equal(buf.len, rn_buf_ok(&buf) ? before + 100 : before);
     }
-    int rc = rn_buf_ok(&buf) ? RN_OK : RN_ENOMEM;
+    int rc = rn_buf_status(&buf);
     rn_buf_release(&buf);
     return rc;
 }
