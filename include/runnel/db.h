@@ -26,7 +26,8 @@ struct rn_db_conf {
 RN_MUST_CHECK int rn_db_open(struct rn_db **out, const struct rn_db_conf *conf, struct rn_err *err);
 void rn_db_close(struct rn_db *db); // finalizes nothing: free the statements first; accepts NULL
 RN_MUST_CHECK int rn_db_exec(struct rn_db *db, const char *sql, struct rn_err *err);
-// PRAGMA quick_check: RN_OK or RN_ECORRUPT.
+// PRAGMA quick_check: RN_ECORRUPT if it finds damage or sectors that are gone (EIO), another code
+// if it could not look.
 RN_MUST_CHECK int rn_db_check(struct rn_db *db, struct rn_err *err);
 RN_MUST_CHECK int rn_db_begin(struct rn_db *db, struct rn_err *err); // BEGIN IMMEDIATE
 RN_MUST_CHECK int rn_db_commit(struct rn_db *db, struct rn_err *err);
@@ -34,8 +35,13 @@ void rn_db_rollback(struct rn_db *db); // harmless outside a transaction
 RN_MUST_CHECK int rn_db_checkpoint(struct rn_db *db, struct rn_err *err); // TRUNCATE
 int64_t rn_db_last_rowid(struct rn_db *db);
 int64_t rn_db_changes(struct rn_db *db);
-int64_t rn_db_bytes(struct rn_db *db);                                   // pages in use x page size
-int64_t rn_db_int(struct rn_db *db, const char *sql, int64_t otherwise); // one scalar
+int64_t rn_db_bytes(struct rn_db *db); // pages in use x page size
+// The first column of the first row; `otherwise` if there is no row or it holds NULL.
+RN_MUST_CHECK int rn_db_get_int(struct rn_db *db, const char *sql, int64_t otherwise,
+                                int64_t *value, struct rn_err *err);
+// The same, and `otherwise` also if it cannot be read: only for what is merely shown. What is
+// saved, used up or deleted by such a number would be wrong for good.
+int64_t rn_db_int(struct rn_db *db, const char *sql, int64_t otherwise);
 
 RN_MUST_CHECK int rn_db_prepare(struct rn_stmt **out, struct rn_db *db, const char *sql,
                                 struct rn_err *err);

@@ -112,6 +112,13 @@ static int scalar(struct rn_db *db, const char *sql, int64_t otherwise, int64_t 
     return rc;
 }
 
+int rn_db_get_int(struct rn_db *db, const char *sql, int64_t otherwise, int64_t *value,
+                  struct rn_err *err)
+{
+    int rc = scalar(db, sql, otherwise, value);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? RN_OK : fail_sqlite(err, db, rc);
+}
+
 int64_t rn_db_int(struct rn_db *db, const char *sql, int64_t otherwise)
 {
     int64_t value;
@@ -164,10 +171,10 @@ static int start_wal(struct rn_db *db, const struct rn_db_conf *conf, struct rn_
     int rc = scalar(db, "PRAGMA schema_version", 0, &version);
     if (rc != SQLITE_ROW)
         return fail_sqlite(err, db, rc);
-    db->page_size = rn_db_int(db, "PRAGMA page_size", PAGE_SIZE);
-    if (conf->read_only)
-        return RN_OK;
-    int failed = rn_db_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", err);
+    int failed = rn_db_get_int(db, "PRAGMA page_size", PAGE_SIZE, &db->page_size, err);
+    if (failed < 0 || conf->read_only)
+        return failed;
+    failed = rn_db_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", err);
     if (failed < 0)
         return failed;
     int64_t is_wal;
@@ -231,22 +238,43 @@ void rn_db_close(struct rn_db *db)
 
 // --- the whole database ---------------------------------------------------------------------
 
+// SQLite itself takes these for a sector that is gone, which no later try brings back.
+static bool is_gone(int number)
+{
+    return number == EIO || number == ENXIO || number == ERANGE;
+}
+
+// quick_check tells of a page that it could not read as of a damaged one. The code of what failed
+// then; SQLITE_CORRUPT: what it found is damage.
+static int judge(const struct rn_db *db, const char *found)
+{
+    static const char with_code[] = "unable to get the page. error code=";
+    const char *at = strstr(found, with_code);
+    int code = at ? atoi(at + sizeof with_code - 1) : SQLITE_CORRUPT, number = 0;
+    if (strstr(found, "failed to get page")) { // of a chain of overflow pages
+        sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_LAST_ERRNO, &number);
+        code = is_gone(number) ? SQLITE_CORRUPT : SQLITE_IOERR;
+    }
+    return code == SQLITE_IOERR_CORRUPTFS ? SQLITE_CORRUPT : code & 0xff;
+}
+
 int rn_db_check(struct rn_db *db, struct rn_err *err)
 {
     sqlite3_stmt *handle = NULL;
-    char found[120] = "no answer";
+    char found[160] = "";
     int rc = sqlite3_prepare_v2(db->handle, "PRAGMA quick_check(1)", -1, &handle, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(handle);
     if (rc == SQLITE_ROW) {
         const unsigned char *text = sqlite3_column_text(handle, 0);
-        snprintf(found, sizeof found, "%s", text ? (const char *)text : "out of memory");
+        snprintf(found, sizeof found, "%s", text ? (const char *)text : "");
     }
     int failed = rc == SQLITE_ROW ? RN_OK : fail_sqlite(err, db, rc);
     sqlite3_finalize(handle);
     if (failed < 0 || strcmp(found, "ok") == 0)
         return failed;
-    return rn_fail(err, RN_ECORRUPT, "database %s: %s", db->shown, found);
+    // Without words it had no memory for them.
+    return fail_cause(err, db, found[0] ? judge(db, found) : SQLITE_NOMEM, 0, found);
 }
 
 int rn_db_begin(struct rn_db *db, struct rn_err *err)

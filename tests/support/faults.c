@@ -1,8 +1,11 @@
 // See faults.h.
 #include "tests/support/faults.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -121,4 +124,56 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
     return fails(FAULT_SYNC) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+// --- reads and openings ----------------------------------------------------------------------
+
+ssize_t read(int fd, void *bytes, size_t len)
+{
+    return is_file(fd) && fails(FAULT_READ) ? -1 : syscall(SYS_read, fd, bytes, len);
+}
+
+ssize_t pread(int fd, void *bytes, size_t len, off_t at)
+{
+    return fails(FAULT_READ) ? -1 : syscall(SYS_pread64, fd, bytes, len, at);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t len, off64_t at)
+{
+    return fails(FAULT_READ) ? -1 : syscall(SYS_pread64, fd, bytes, len, at);
+}
+
+// On 64-bit machines both kinds of entries are the same.
+struct dirent *readdir(DIR *dir)
+{
+    return fails(FAULT_READ) ? NULL : (struct dirent *)(void *)readdir64(dir);
+}
+
+static int open_file(const char *path, int flags, mode_t mode)
+{
+    return fails(FAULT_OPEN) ? -1
+                             : (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_LARGEFILE, mode);
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return open_file(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return open_file(path, flags, mode);
+}
+
+int access(const char *path, int mode)
+{
+    return fails(FAULT_OPEN) ? -1 : (int)syscall(SYS_faccessat, AT_FDCWD, path, mode);
 }

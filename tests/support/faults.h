@@ -1,7 +1,8 @@
-// Makes the n-th allocation, write or sync of the program fail. Linked into every fault test.
+// Makes the n-th allocation, write, sync, read or opening of the program fail. Linked into every
+// fault test.
 //
-// Allocations: those of our own objects (the linker redirects them; libraries keep theirs). Writes
-// and syncs: those of the shared libraries too (SQLite), because the program's own definitions of
+// Allocations: those of our own objects (the linker redirects them; libraries keep theirs). The
+// others: those of the shared libraries too (SQLite), because the program's own definitions of
 // write(2), fsync(2) and their kin come first. One fault is armed at a time; any thread may meet
 // it.
 //
@@ -22,6 +23,8 @@ enum fault {
     FAULT_WRITE = 2,  // write, pwrite, ftruncate
     FAULT_SYNC = 4,   // fsync, fdatasync
     FAULT_STICKY = 8, // or-ed in: every later one fails too, as on a disk that stays full
+    FAULT_READ = 16,  // read, pread, of files; readdir
+    FAULT_OPEN = 32,  // open, access
 };
 
 // From now on the nth call (1 is the next) of the kinds in `what` fails with this errno.

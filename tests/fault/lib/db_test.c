@@ -291,6 +291,60 @@ static void another_process_holding_the_file_is_told_as_busy(void **state)
     rn_db_close(db);
 }
 
+// --- what cannot be read now ----------------------------------------------------------------
+
+// Also quick_check, which tells of a page that it cannot read as it tells of a damaged one. (EIO is
+// another matter: SQLite takes it for a sector that is gone.)
+static void a_read_that_fails_once_is_never_called_damage(void **state)
+{
+    struct fixture *f = *state;
+    bool seen = false;
+    make_database(f);
+    struct rn_db *with = must_open(f, (struct rn_db_conf){0});
+    assert_int_equal(rn_db_exec(with, "INSERT INTO t VALUES(0, zeroblob(20000))", &f->err), RN_OK);
+    rn_db_close(with);
+    for (long n = 1;; n++) {
+        struct rn_db *db = NULL;
+        struct rn_db_conf conf = {.path = f->path, .cache_kib = 16};
+        faults_arm(FAULT_READ, n, ENOMEM);
+        int rc = rn_db_open(&db, &conf, &f->err);
+        bool opened = rc == RN_OK;
+        if (opened)
+            rc = rn_db_check(db, &f->err);
+        bool fired = faults_disarm();
+        rn_db_close(db);
+        if (!fired) {
+            assert_int_equal(rc, RN_OK);
+            break;
+        }
+        if (rc != RN_OK && rc != RN_EIO)
+            fail_msg("read %ld: %d, %s", n, rc, f->err.text);
+        seen |= opened && rc == RN_EIO;
+    }
+    assert_true(seen);
+}
+
+// A wrong number that is taken for the right one would be saved.
+static void a_number_that_cannot_be_read_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    int64_t value = 5;
+    make_database(f);
+    struct rn_db *db = must_open(f, (struct rn_db_conf){0});
+    faults_arm(FAULT_READ, 1, ENOMEM);
+    assert_int_equal(rn_db_get_int(db, "SELECT count(*) FROM t", 9, &value, &f->err), RN_EIO);
+    assert_true(faults_disarm());
+    assert_int_equal(rn_db_get_int(db, "SELECT count(*) FROM t", 9, &value, &f->err), RN_OK);
+    assert_int_equal(value, 100);
+    assert_int_equal(rn_db_get_int(db, "SELECT a FROM t WHERE a < 0", 7, &value, &f->err), RN_OK);
+    assert_int_equal(value, 7);
+    assert_int_equal(rn_db_get_int(db, "SELECT max(a) FROM t WHERE a < 0", 8, &value, &f->err),
+                     RN_OK);
+    assert_int_equal(value, 8);
+    assert_int_equal(rn_db_get_int(db, "SELECT a FROM nowhere", 9, &value, &f->err), RN_EINVAL);
+    rn_db_close(db);
+}
+
 // --- SQLite without memory ------------------------------------------------------------------
 
 static sqlite3_mem_methods real_methods;
@@ -325,6 +379,8 @@ static int use_it(struct fixture *f)
         rn_bind_text(stmt, 1, "text");
         rc = rn_stmt_run(stmt, &f->err);
     }
+    if (rc == RN_OK)
+        rc = rn_db_check(db, &f->err);
     rn_stmt_free(stmt);
     rn_db_close(db);
     return rc;
@@ -366,6 +422,8 @@ int main(void)
         CASE(a_write_that_fails_once_loses_nothing_committed),
         CASE(a_sync_that_fails_loses_nothing_committed),
         CASE(a_file_is_replaced_whole_or_not_at_all),
+        CASE(a_read_that_fails_once_is_never_called_damage),
+        CASE(a_number_that_cannot_be_read_is_an_error),
         CASE(a_file_that_is_no_database_is_told_apart),
         CASE(a_page_overwritten_in_the_middle_is_found_by_the_check),
         CASE(a_truncated_file_is_found_when_read),
