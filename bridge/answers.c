@@ -202,15 +202,6 @@ static bool follow(struct answers *answers, uint32_t which)
     return moved && p->told < upto;
 }
 
-uint64_t answers_position(const struct answers *answers)
-{
-    uint64_t low = answers->progress[0].told;
-    for (uint32_t i = 1; i < answers->conf.cursors; i++)
-        if (answers->progress[i].told < low)
-            low = answers->progress[i].told;
-    return low;
-}
-
 // ---- sending -----------------------------------------------------------------------------------
 
 // One message. Negative: the transport does not take it now.

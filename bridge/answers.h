@@ -44,7 +44,5 @@ void answers_refused(struct answers *answers, const char *dev, uint64_t install,
 int64_t answers_step(struct answers *answers, int64_t now_ms, int64_t utc_ms);
 // Says all that waits to be said: the bridge ends.
 void answers_end(struct answers *answers, int64_t now_ms, int64_t utc_ms);
-// Lowest position up to which everything that waits for a cursor was told.
-uint64_t answers_position(const struct answers *answers);
 
 #endif
