@@ -58,7 +58,7 @@ struct decoder {
 static uint64_t put_point(struct decoder *d, const struct rn_grid *grid, uint32_t group,
                           uint32_t series, uint32_t tick)
 {
-    struct rn_lp_conf conf = {.uint_form = RN_LP_UINT_AS_U, .skipped = &d->skipped};
+    struct rn_lp_conf conf = {.uint_form = RN_LP_UINT_AS_U, .exact = true, .skipped = &d->skipped};
     if (d->json)
         return rn_json_point(&d->out, &d->schema, grid, group, series, tick, (struct rn_span){0});
     return rn_lp_point(&d->out, &d->schema, grid, group, series, tick, &conf);
@@ -427,6 +427,8 @@ const struct cli_command cli_decode = {
         "Reads a CBOR sequence of key messages, bare schemas and batches, such as `runnel encode`\n"
         "writes or a broker carries, and prints the points batch by batch, by time and series.\n"
         "Timestamps are nanoseconds. A schema by itself is printed, too.\n"
+        "Line protocol is exact: a text may hold newlines, between its quotes. The bridge's sinks\n"
+        "show them by pictures, which no database takes for the end of a line.\n"
         "A message that is refused is named on standard error; the rest is decoded and the exit\n"
         "code is 3. After bytes that are not CBOR nothing can be read: exit code 1.\n",
     .opts = options,

@@ -38,15 +38,18 @@ static enum place place_after(enum place now, char before, char c)
 static size_t line_end(const char *text, size_t len)
 {
     enum place place = AT_START;
+    char before = 0; // escaped characters are none
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '\n' && place != IN_TEXT)
             return i;
         if (text[i] == '\\' && i + 1 < len && (place == IN_TEXT || text[i + 1] != '\n')) {
             place = place == AT_START ? IN_SERIES : place;
             i++; // the next character means nothing
+            before = 0;
             continue;
         }
-        place = place_after(place, i ? text[i - 1] : 0, text[i]);
+        place = place_after(place, before, text[i]);
+        before = text[i];
     }
     return len;
 }

@@ -25,6 +25,7 @@ struct rn_lp_conf {
     struct rn_span host_key, host; // extra tag, e.g. host=<dev>; empty key: none. Wins over a
                                    // series' own tag of the same key
     enum rn_lp_uint uint_form;     // AS_INT: values above 2^63-1 are left out and counted
+    bool exact;                    // no look-alikes where the grammar has a form of its own
     uint64_t *skipped;             // may be NULL: values that line protocol cannot carry
 };
 // One point (all fields of one series at one tick) as a line with a nanosecond timestamp and "\n".
@@ -33,8 +34,12 @@ struct rn_lp_conf {
 // characters by their pictures (U+2400 and on), a backslash before a separator or at the end by
 // U+FF3C, a leading # of a measurement by U+FF03, a quote in a field's name by U+FF02, bytes that
 // are not UTF-8 by U+FFFD. Empty tags are left out. Text values are quoted; they keep tabs, other
-// control characters are shown by their pictures. Returns the number of values written (0: nothing
-// written). A line that does not fit the buffer is left out whole; the buffer is failed then.
+// control characters are shown by their pictures.
+// `exact`: for a reader that keeps to the grammar, as rn_lp_parse does, and not for a database:
+// what was read by it comes out as it was, newlines within a text included. Look-alikes are left
+// for a newline or a last backslash in a name and a leading #, which it cannot have read. Returns
+// the number of values written (0: nothing written). A line that does not fit the buffer is left
+// out whole; the buffer is failed then.
 uint32_t rn_lp_point(struct rn_buf *out, const struct rn_schema *schema, const struct rn_grid *grid,
                      uint32_t group, uint32_t series, uint32_t tick, const struct rn_lp_conf *conf);
 // All points of a grid, tick by tick. Returns the number of values written.

@@ -36,11 +36,12 @@ static bool is_control(uint8_t c)
 }
 
 // One ASCII character of a name; `rest` is what follows it.
-static void put_name_char(struct rn_buf *out, uint8_t c, struct rn_span rest, const char *escaped)
+static void put_name_char(struct rn_buf *out, uint8_t c, struct rn_span rest, const char *escaped,
+                          bool exact)
 {
-    if (is_control(c)) {
+    if (exact ? c == '\n' : is_control(c)) {
         put_picture(out, c);
-    } else if (c == '\\' && (!rest.len || among(rest.data[0], SEPARATORS))) {
+    } else if (c == '\\' && (!rest.len || (!exact && among(rest.data[0], SEPARATORS)))) {
         rn_buf_text(out, FULLWIDTH_BACKSLASH);
     } else {
         if (among(c, escaped))
@@ -49,51 +50,51 @@ static void put_name_char(struct rn_buf *out, uint8_t c, struct rn_span rest, co
     }
 }
 
-static void put_name(struct rn_buf *out, struct rn_span name, const char *escaped)
+static void put_name(struct rn_buf *out, struct rn_span name, const char *escaped, bool exact)
 {
     while (name.len) {
         struct rn_span c = chars_take(&name);
         bool c1 = c.len == 2 && c.data[0] == 0xc2 && c.data[1] < 0xa0;
         if (c.len == 1)
-            put_name_char(out, c.data[0], name, escaped);
-        else if (c.len && !c1)
+            put_name_char(out, c.data[0], name, escaped, exact);
+        else if (c.len && (exact || !c1))
             rn_buf_append(out, c.data, c.len);
         else
             rn_buf_text(out, CHARS_REPLACEMENT);
     }
 }
 
-static void put_measurement(struct rn_buf *out, struct rn_span name)
+static void put_measurement(struct rn_buf *out, struct rn_span name, bool exact)
 {
     if (name.len && name.data[0] == '#') { // else the line would be a comment
         rn_buf_text(out, FULLWIDTH_HASH);
         name.data++;
         name.len--;
     }
-    put_name(out, name, IN_A_MEASUREMENT);
+    put_name(out, name, IN_A_MEASUREMENT, exact);
 }
 
-static void put_field_name(struct rn_buf *out, struct rn_span name)
+static void put_field_name(struct rn_buf *out, struct rn_span name, bool exact)
 {
     const uint8_t *quote;
-    while (name.len && (quote = memchr(name.data, '"', name.len))) {
+    while (!exact && name.len && (quote = memchr(name.data, '"', name.len))) {
         struct rn_span before = {name.data, (size_t)(quote - name.data)};
-        put_name(out, before, SEPARATORS);
+        put_name(out, before, SEPARATORS, exact);
         rn_buf_text(out, FULLWIDTH_QUOTE);
         name.data += before.len + 1;
         name.len -= before.len + 1;
     }
-    put_name(out, name, SEPARATORS);
+    put_name(out, name, SEPARATORS, exact);
 }
 
-static void put_tag(struct rn_buf *out, struct rn_span key, struct rn_span value)
+static void put_tag(struct rn_buf *out, struct rn_span key, struct rn_span value, bool exact)
 {
     if (!key.len || !value.len)
         return;
     rn_buf_byte(out, ',');
-    put_name(out, key, SEPARATORS);
+    put_name(out, key, SEPARATORS, exact);
     rn_buf_byte(out, '=');
-    put_name(out, value, SEPARATORS);
+    put_name(out, value, SEPARATORS, exact);
 }
 
 // The series' tags in their order, the host's among them.
@@ -105,24 +106,24 @@ static void put_tags(struct rn_buf *out, const struct rn_series *series,
         const struct rn_tag *tag = &series->tags[i];
         int order = conf->host_key.len ? rn_span_cmp(tag->key, conf->host_key) : -1;
         if (host_due && order >= 0) {
-            put_tag(out, conf->host_key, conf->host);
+            put_tag(out, conf->host_key, conf->host, conf->exact);
             host_due = false;
         }
         if (order != 0)
-            put_tag(out, tag->key, tag->value);
+            put_tag(out, tag->key, tag->value, conf->exact);
     }
     if (host_due)
-        put_tag(out, conf->host_key, conf->host);
+        put_tag(out, conf->host_key, conf->host, conf->exact);
 }
 
-static void put_text(struct rn_buf *out, struct rn_span text)
+static void put_text(struct rn_buf *out, struct rn_span text, bool exact)
 {
     rn_buf_byte(out, '"');
     while (text.len) {
         struct rn_span c = chars_take(&text);
         if (!c.len) {
             rn_buf_text(out, CHARS_REPLACEMENT);
-        } else if (c.len == 1 && is_control(c.data[0]) && c.data[0] != '\t') {
+        } else if (!exact && c.len == 1 && is_control(c.data[0]) && c.data[0] != '\t') {
             put_picture(out, c.data[0]);
         } else {
             if (among(c.data[0], "\"\\"))
@@ -151,7 +152,7 @@ static void put_value(struct rn_buf *out, const struct rn_value *value,
         rn_buf_text(out, value->b ? "true" : "false");
         break;
     case RN_TEXT:
-        put_text(out, value->text);
+        put_text(out, value->text, conf->exact);
         break;
     }
 }
@@ -178,7 +179,7 @@ static uint32_t put_fields(struct rn_buf *out, const struct place *at, const str
             continue;
         }
         rn_buf_byte(out, written++ ? ',' : ' ');
-        put_field_name(out, field->name);
+        put_field_name(out, field->name, conf->exact);
         rn_buf_byte(out, '=');
         put_value(out, &value, conf);
     }
@@ -205,7 +206,7 @@ static uint32_t put_point(struct rn_buf *out, const struct rn_schema *schema,
         return 0;
     }
     size_t mark = out->len;
-    put_measurement(out, at->group->measurement);
+    put_measurement(out, at->group->measurement, conf->exact);
     put_tags(out, at->series, conf);
     uint32_t written = put_fields(out, at, grid, tick, conf, skipped);
     rn_buf_printf(out, " %" PRId64 "\n", time_ns);

@@ -36,58 +36,68 @@ def decode(messages, *args, code=0):
 
 # ---- an independent reader ----------------------------------------------------------------------
 
-def split_unescaped(text, separator, quotes=False):
-    parts, part, quoted, at = [], "", False, 0
-    while at < len(text):
-        char = text[at]
-        if char == "\\" and at + 1 < len(text):
-            part += text[at:at + 2]
-            at += 2
-            continue
-        if quotes and char == '"':
-            quoted = not quoted
-        if char == separator and not quoted:
-            parts.append(part)
-            part = ""
-        else:
-            part += char
-        at += 1
-    return parts + [part]
+class Reader:
+    """Line protocol by its grammar: names end at an unescaped stop, texts at an unescaped quote."""
 
+    def __init__(self, text):
+        self.text, self.at = text, 0
 
-def unescape(text, special=",= "):
-    out, at = "", 0
-    while at < len(text):
-        if text[at] == "\\" and at + 1 < len(text) and text[at + 1] in special:
-            at += 1
-        out += text[at]
-        at += 1
-    return out
+    def more(self):
+        return self.at < len(self.text)
 
+    def take(self, stops, escaped=",= "):
+        """Up to an unescaped character of stops, which stays."""
+        out = ""
+        while self.more() and self.text[self.at] not in stops:
+            self.at += self.text[self.at] == "\\" and self.text[self.at + 1] in escaped
+            out += self.text[self.at]
+            self.at += 1
+        return out
 
-def value_of(text):
-    if text[0] == '"':
-        return "text", unescape(text[1:-1], '"\\')
-    if text[-1] in "iu":
-        return {"i": "int", "u": "uint"}[text[-1]], int(text[:-1])
-    if text[0] in "tTfF":
-        return "bool", text[0] in "tT"
-    return "float", struct.pack(">d", float(text))
+    def skip(self):
+        self.at += 1
+        return self.text[self.at - 1:self.at]
+
+    def pair(self, stops):
+        key = self.take("=")
+        self.skip()
+        return key, self.take(stops)
+
+    def value(self):
+        if self.text[self.at] == '"':
+            self.skip()
+            text = self.take('"', '"\\')
+            self.skip()
+            return "text", text
+        word = self.take(", \n")
+        if word[-1] in "iu":
+            return {"i": "int", "u": "uint"}[word[-1]], int(word[:-1])
+        if word[0] in "tTfF":
+            return "bool", word[0] in "tT"
+        return "float", struct.pack(">d", float(word))
+
+    def line(self):
+        """(time, measurement, tags, {field: (type, value)})"""
+        measurement, tags, fields = self.take(", ", ", "), [], {}
+        while self.skip() == ",":
+            tags.append(self.pair(", "))
+        while True:
+            name = self.take("=")
+            self.skip()
+            fields[name] = self.value()
+            if self.skip() == " ":
+                break
+        time = int(self.take("\n"))
+        self.skip()
+        return time, measurement, tuple(sorted(tags)), fields
 
 
 def points(text):
     """{(time, measurement, tags, field): (type, value)}; a float's value is its eight bytes."""
-    out = {}
-    for line in text.splitlines():
-        series = split_unescaped(line, " ")[0]  # quotes mean nothing in names
-        fields, time = split_unescaped(line[len(series) + 1:], " ", quotes=True)
-        measurement, *tags = split_unescaped(series, ",")
-        tags = tuple(sorted(tuple(map(unescape, split_unescaped(tag, "="))) for tag in tags))
-        for field in split_unescaped(fields, ",", quotes=True):
-            name, value = split_unescaped(field, "=", quotes=True)[0], field
-            value = value[len(name) + 1:]
-            key = (int(time), unescape(measurement, ", "), tags, unescape(name))
-            out[key] = value_of(value)
+    out, reader = {}, Reader(text)
+    while reader.more():
+        time, measurement, tags, fields = reader.line()
+        out.update({(time, measurement, tags, name): value for name, value in fields.items()})
     return out
 
 
@@ -122,7 +132,55 @@ def test_names_and_texts_of_all_sorts_come_back():
     assert_round_trip(
         'a\\ b\\,c,k\\ 1\\,\\=x=v\\ \\,\\=\\x f\\ \\,\\=1="a, b=c \\\\ \\"quoted\\" é €",gh=1 5\n'
         'Grad\\ °C,ort=Köln v=1 5\n'
-        '"q",k="v" v=1 5\n')
+        '"q",k="v" v=1 5\n'
+        'C:\\x,k=D:\\\\,e f\\="g"=1,"h"="i\\\\" 5\n')
+
+
+NAME_PARTS = ["a", "b", "X", ",", "=", " ", '"', "'", "#", "\\x", "/", ":", "é", "日"]
+TEXT_PARTS = ["a", "0", " ", ",", "=", '"', "\\", "\n", "\r", "\t", "é", "🙂", "m v=1 1\n"]
+NUMBERS = {
+    "i": [lambda rng: f"{rng.choice([0, 1, -1, 2**63 - 1, -2**63, rng.randrange(-2**63, 2**63)])}i",
+          lambda rng: f"{rng.randrange(-999, 999)}i"],
+    "u": [lambda rng: f"{rng.choice([0, 2**64 - 1, 2**63, rng.randrange(2**64)])}u",
+          lambda rng: f"{rng.randrange(999)}u"],
+    "f": [lambda rng: f"{rng.uniform(0, 100):.2f}", lambda rng: repr(rng.uniform(-1e9, 1e9)),
+          lambda rng: rng.choice(["5e-324", "1.7976931348623157e308", "-0.0", "0", "1E-7", "1e3"])],
+    "b": [lambda rng: rng.choice("t T true True TRUE f F false False FALSE".split())],
+    "s": [lambda rng: quoted("".join(rng.choices(TEXT_PARTS, k=rng.choice([0, 1, 9, 40]))))],
+}
+
+
+def quoted(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def random_name(rng, separators=",= "):
+    name = "n" + "".join(rng.choices(NAME_PARTS, k=rng.randint(0, 7)))
+    return "".join("\\" + char if char in separators else char for char in name)
+
+
+def random_lines(rng):
+    """Series that come and go, any names and values, uneven times; no field twice in one line."""
+    series = [(random_name(rng, ", "), {random_name(rng): random_name(rng) for _ in range(rng.randint(0, 4))},
+               {random_name(rng): rng.choice("iufbs") for _ in range(rng.randint(1, 6))})
+              for _ in range(rng.randint(1, 20))]
+    time, step = rng.choice([0, T0, T0 + 123456789]), rng.choice([1, 10**9, 10**10, 123456789])
+    for _ in range(rng.randint(1, 80)):
+        time += rng.choice([step, step, rng.randint(1, 10**10)])
+        for measurement, tags, fields in series:
+            some = {name: kind for name, kind in fields.items() if rng.random() < 0.8}
+            if not some or rng.random() < 0.3:
+                continue
+            yield (measurement + "".join(f",{key}={value}" for key, value in tags.items()) + " "
+                   + ",".join(f"{name}={rng.choice(NUMBERS[kind])(rng)}" for name, kind in some.items())
+                   + f" {time}\n")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_names_and_values_come_back(seed):
+    lines = "".join(random_lines(random.Random(seed)))
+    for encoding in ("0", "1", "2", "auto"):
+        assert_round_trip(lines, "--enc", encoding, "--batch", random.Random(seed).choice(["1s", "60s", "240s"]))
 
 
 def test_json_says_the_same():
@@ -135,12 +193,11 @@ def test_json_says_the_same():
     assert isinstance(rows[0]["fields"]["f"], float) and isinstance(rows[0]["fields"]["i"], int)
 
 
-def test_a_newline_within_a_text_is_kept_and_cannot_make_a_line():
+def test_a_newline_within_a_text_comes_back():
     stream = encode('m t="a\nm,host=forged v=1 1" 5\nn v=2 6\n')
     assert json.loads(decode(stream, "--json").splitlines()[0])["fields"]["t"] == \
         "a\nm,host=forged v=1 1"
-    lines = decode(stream).splitlines()
-    assert lines == ['m t="a␊m,host=forged v=1 1" 5', "n v=2 6"]
+    assert decode(stream) == 'm t="a\nm,host=forged v=1 1" 5\nn v=2 6\n'
 
 
 def test_the_output_is_ordered_by_time_whatever_the_input():

@@ -74,11 +74,16 @@ static void expect_lines(const char *text, size_t len, const char *const *expect
 static void a_newline_ends_a_line_unless_it_is_in_a_text(void **state)
 {
     (void)state;
-    static const char *const expected[] = {
-        "1:a v=1", "2:b t=\"x\ny\\\"\nz\",w=2", "5:# it's \"a comment", "6:", "7:c\"d v=\\",
-        "8:e v=1"};
-    const char *text = "a v=1\nb t=\"x\ny\\\"\nz\",w=2\n# it's \"a comment\n\nc\"d v=\\\ne v=1";
-    expect_lines(text, strlen(text), expected, 6);
+    static const char *const expected[] = {"1:a v=1",
+                                           "2:b t=\"x\ny\\\"\nz\",w=2",
+                                           "5:# it's \"a comment",
+                                           "6:",
+                                           "7:c\"d v=\\",
+                                           "8:f g\\=\"h=1",
+                                           "9:e v=1"};
+    const char *text = "a v=1\nb t=\"x\ny\\\"\nz\",w=2\n# it's \"a comment\n\nc\"d v=\\\n"
+                       "f g\\=\"h=1\ne v=1";
+    expect_lines(text, strlen(text), expected, 7);
 }
 
 static void a_line_that_is_too_long_is_left_out(void **state)

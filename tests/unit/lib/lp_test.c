@@ -159,6 +159,31 @@ static void what_has_no_safe_form_is_shown_by_a_look_alike(void **state)
     }
 }
 
+static void exact_lines_keep_what_the_grammar_can_carry(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"C:\\x", "C:\\x"},
+        {"a\\,b", "a\\\\,b"},
+        {"a\"b\t\r\x01\xc2\x85", "a\"b\t\r\x01\xc2\x85"},
+        {"C:\\", "C:" FW_BACKSLASH},
+        {"a\nb", "a" PICTURE_NEWLINE "b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sheet s;
+        char expected[128];
+        sheet_init(&s, 1, 2);
+        s.conf.exact = true;
+        s.tags[0] = (struct rn_tag){rn_span_text("k"), rn_span_text(cases[i][0])};
+        s.fields[0].name = rn_span_text(cases[i][0]);
+        s.fields[1].type = RN_TEXT;
+        assert_int_equal(rn_grid_set_text(&s.grid, 1, 0, rn_span_text("x\n\"\r")), RN_OK);
+        snprintf(expected, sizeof expected, "m,k=%s %s=1i,v=\"x\n\\\"\r\" 7000000000\n",
+                 cases[i][1], cases[i][1]);
+        assert_string_equal(write_point(&s), expected);
+    }
+}
+
 static void a_measurement_never_makes_a_comment(void **state)
 {
     (void)state;
@@ -494,6 +519,7 @@ int main(void)
         cmocka_unit_test(separators_are_escaped),
         cmocka_unit_test(nothing_breaks_a_line),
         cmocka_unit_test(what_has_no_safe_form_is_shown_by_a_look_alike),
+        cmocka_unit_test(exact_lines_keep_what_the_grammar_can_carry),
         cmocka_unit_test(a_measurement_never_makes_a_comment),
         cmocka_unit_test(a_field_name_never_opens_a_text),
         cmocka_unit_test(empty_names_are_left_out),
