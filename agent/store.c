@@ -627,8 +627,10 @@ static int find_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], u
 // Schemas that nothing refers to any more go, but not at every change: one may come back.
 static int drop_unused_schemas(struct store *store, struct rn_err *err)
 {
-    if (rn_db_int(store->db, "SELECT count(*) FROM schema", 0) < SCHEMA_KEEP)
-        return RN_OK;
+    int64_t count;
+    int rc = rn_db_get_int(store->db, "SELECT count(*) FROM schema", 0, &count, err);
+    if (rc < 0 || count < SCHEMA_KEEP)
+        return rc;
     return rn_db_exec(store->db,
                       "DELETE FROM schema WHERE id NOT IN (SELECT DISTINCT schema FROM batch) AND "
                       "id NOT IN (SELECT schema FROM journal)",

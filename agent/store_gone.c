@@ -13,14 +13,6 @@
 
 enum { NEIGHBOURS = 2 * 16 }; // twice the largest window
 
-void store_gone_init(struct store *store)
-{
-    rn_ranges_init(&store->sent, store->sent_storage, STORE_SENT);
-    store->maybe_sent = store->now.state.published;
-    store->now.state.gone =
-        (uint64_t)rn_db_int(store->db, "SELECT count(*) FROM gone WHERE samples>0", 0);
-}
-
 void store_sent(struct store *store, uint64_t seq)
 {
     rn_ranges_forget_below(&store->sent, store->now.state.low);
@@ -72,6 +64,13 @@ static int count(struct store *store, struct rn_err *err)
         store->now.state.gone = (uint64_t)rn_column_int(counting, 0);
     rn_stmt_reset(counting);
     return rc < 0 ? rc : RN_OK;
+}
+
+int store_gone_init(struct store *store, struct rn_err *err)
+{
+    rn_ranges_init(&store->sent, store->sent_storage, STORE_SENT);
+    store->maybe_sent = store->now.state.published;
+    return count(store, err);
 }
 
 static int run_range(struct rn_stmt *stmt, uint32_t tag, uint64_t first, uint64_t last,

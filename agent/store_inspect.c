@@ -103,15 +103,20 @@ static int look(const char *path, struct store_state *state, struct rn_err *err)
             rn_db_prepare(&store.stmt[SQL_META_GET], store.db, store_statements[SQL_META_GET], err);
     if (rc >= 0)
         rc = store_get_meta(&store, err);
-    if (rc > 0) {
-        store_count_rows(&store);
-        store.now.state.low = (uint64_t)rn_db_int(store.db, "SELECT min(seq) FROM batch",
-                                                  (int64_t)store.now.state.next);
+    bool used = rc > 0;
+    int64_t low = 0;
+    if (used)
+        rc = store_count_rows(&store, err);
+    if (used && rc >= 0)
+        rc = rn_db_get_int(store.db, "SELECT min(seq) FROM batch", (int64_t)store.now.state.next,
+                           &low, err);
+    if (used && rc >= 0) {
+        store.now.state.low = (uint64_t)low;
         *state = store.now.state;
     }
     rn_stmt_free(store.stmt[SQL_META_GET]);
     rn_db_close(store.db);
-    return rc;
+    return rc < 0 ? rc : used;
 }
 
 int store_inspect(const char *folder, struct store_state *state, bool *running, struct rn_err *err)

@@ -26,14 +26,16 @@ static int room_for_object(struct store *store, enum rn_object kind, size_t byte
                            struct rn_err *err)
 {
     char sql[96];
+    int64_t count, held;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM object WHERE kind=%d", kind);
     int rc = drop_unused_objects(store, err);
+    if (rc >= 0)
+        rc = rn_db_get_int(store->db, sql, 0, &count, err);
+    if (rc >= 0)
+        rc = rn_db_get_int(store->db, "SELECT sum(length(object)) FROM object", 0, &held, err);
     if (rc < 0)
         return rc;
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM object WHERE kind=%d", kind);
-    if (rn_db_int(store->db, sql, 0) >= STORE_OBJECTS)
-        return 0;
-    int64_t held = rn_db_int(store->db, "SELECT coalesce(sum(length(object)),0) FROM object", 0);
-    if (held + (int64_t)bytes > store->conf.max_bytes / OBJECT_SHARE)
+    if (count >= STORE_OBJECTS || held + (int64_t)bytes > store->conf.max_bytes / OBJECT_SHARE)
         return 0;
     rc = store_make_room(store, bytes, err);
     return rc < 0 ? rc : 1;

@@ -149,24 +149,37 @@ static int new_meta(struct store *store, struct store_report *report, struct rn_
     return rn_random_id(&store->now.state.install, err);
 }
 
-void store_count_rows(struct store *store)
+int store_count_rows(struct store *store, struct rn_err *err)
 {
     struct store_state *s = &store->now.state;
     struct rn_ledger *l = &s->ledger;
-    s->rows = (uint64_t)rn_db_int(store->db, "SELECT count(*) FROM batch", 0);
-    s->next =
-        (uint64_t)rn_db_int(store->db, "SELECT seq FROM sqlite_sequence WHERE name='batch'", 0) + 1;
-    s->objects =
-        (uint32_t)rn_db_int(store->db, "SELECT seq FROM sqlite_sequence WHERE name='object'", 0);
-    store->now.journal_samples = (uint64_t)rn_db_int(store->db, "SELECT samples FROM journal", 0);
+    int64_t rows, last, objects, journal, there;
+    const struct {
+        const char *sql;
+        int64_t *value;
+    } numbers[] = {
+        {"SELECT count(*) FROM batch", &rows},
+        {"SELECT seq FROM sqlite_sequence WHERE name='batch'", &last},
+        {"SELECT seq FROM sqlite_sequence WHERE name='object'", &objects},
+        {"SELECT samples FROM journal", &journal},
+        {"SELECT sum(samples) FROM batch", &there},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        int rc = rn_db_get_int(store->db, numbers[i].sql, 0, numbers[i].value, err);
+        if (rc < 0)
+            return rc;
+    }
+    s->rows = (uint64_t)rows;
+    s->next = (uint64_t)last + 1;
+    s->objects = (uint32_t)objects;
+    store->now.journal_samples = (uint64_t)journal;
     uint64_t settled = l->delivered + l->evicted + l->thinned + l->refused + l->lost;
-    uint64_t there =
-        (uint64_t)rn_db_int(store->db, "SELECT coalesce(sum(samples),0) FROM batch", 0) +
-        store->now.journal_samples;
-    if (l->produced < settled + there)
-        l->produced = settled + there;
-    l->lost += l->produced - settled - there;
-    l->pending = there;
+    uint64_t pending = (uint64_t)there + (uint64_t)journal;
+    if (l->produced < settled + pending)
+        l->produced = settled + pending;
+    l->lost += l->produced - settled - pending;
+    l->pending = pending;
+    return RN_OK;
 }
 
 // After a crash the journal is what is left of the open window: it becomes a batch.
@@ -213,7 +226,9 @@ static int find_boot(struct store *store, struct rn_err *err)
     if (rc < 0)
         return rc;
     snprintf(sql, sizeof sql, "SELECT id FROM boot WHERE name='%s'", name);
-    store->boot = rn_db_int(store->db, sql, 0);
+    rc = rn_db_get_int(store->db, sql, 0, &store->boot, err);
+    if (rc < 0)
+        return rc;
     snprintf(sql, sizeof sql,
              "DELETE FROM boot WHERE id<>%lld AND id NOT IN (SELECT DISTINCT boot FROM batch)",
              (long long)store->boot);
@@ -228,16 +243,16 @@ static int load(struct store *store, struct store_report *report, struct rn_err 
     rc = store_get_meta(store, err);
     if (rc == 0)
         rc = new_meta(store, report, err);
-    if (rc >= 0) {
-        store_count_rows(store);
+    if (rc >= 0)
+        rc = store_count_rows(store, err);
+    if (rc >= 0)
         rc = journal_to_batch(store, report, err);
-    }
     if (rc >= 0)
         rc = check_machine(store, report, err);
     if (rc >= 0)
         rc = find_boot(store, err);
     if (rc >= 0)
-        store_gone_init(store);
+        rc = store_gone_init(store, err);
     if (rc >= 0)
         rc = store_find_low(store, err);
     return store_end(store, rc, err);

@@ -96,12 +96,12 @@ extern const char *const store_statements[SQL_COUNT];
 // Reads what meta holds: 1 there, 0 a new file.
 RN_MUST_CHECK int store_get_meta(struct store *store, struct rn_err *err);
 // Pending is what is there; what the ledger says beyond that was lost with a damaged file.
-void store_count_rows(struct store *store);
+RN_MUST_CHECK int store_count_rows(struct store *store, struct rn_err *err);
 // Makes a folder of a file system in memory.
 RN_MUST_CHECK int store_ram_folder(char out[STORE_RAM_PATH], struct rn_err *err);
 
 // store_gone.c; inside a transaction:
-void store_gone_init(struct store *store);
+RN_MUST_CHECK int store_gone_init(struct store *store, struct rn_err *err);
 // Row `row` leaves the buffer. If it may have arrived, it is remembered.
 RN_MUST_CHECK int store_gone_evicted(struct store *store, const struct store_row *row,
                                      struct rn_err *err);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/stat.h>
@@ -80,6 +81,29 @@ void *__wrap_realloc(void *old, size_t size)
 char *__wrap_strdup(const char *text)
 {
     return fails(FAULT_ALLOC) ? NULL : __real_strdup(text);
+}
+
+// --- allocations of SQLite: it is told of ours before main ----------------------------------
+
+static sqlite3_mem_methods sqlite_memory;
+
+static void *sql_malloc(int size)
+{
+    return fails(FAULT_SQL) ? NULL : sqlite_memory.xMalloc(size);
+}
+
+static void *sql_realloc(void *old, int size)
+{
+    return fails(FAULT_SQL) ? NULL : sqlite_memory.xRealloc(old, size);
+}
+
+__attribute__((constructor)) static void take_over_sqlite(void)
+{
+    sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite_memory);
+    sqlite3_mem_methods sometimes = sqlite_memory;
+    sometimes.xMalloc = sql_malloc;
+    sometimes.xRealloc = sql_realloc;
+    sqlite3_config(SQLITE_CONFIG_MALLOC, &sometimes);
 }
 
 // --- writes and syncs: defined here, they are found before the C library's -------------------

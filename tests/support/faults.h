@@ -25,6 +25,7 @@ enum fault {
     FAULT_STICKY = 8, // or-ed in: every later one fails too, as on a disk that stays full
     FAULT_READ = 16,  // read, pread, of files; readdir
     FAULT_OPEN = 32,  // open, access
+    FAULT_SQL = 64,   // allocations of SQLite
 };
 
 // From now on the nth call (1 is the next) of the kinds in `what` fails with this errno.

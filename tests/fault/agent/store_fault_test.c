@@ -1,12 +1,14 @@
 // The buffer when things break: killed at any moment, bytes flipped, cut short, no room, no right
 // to write.
 #include "agent/store.h"
+#include "tests/support/faults.h"
 #include <runnel/crc.h>
 #include <runnel/crypto.h>
 #include <runnel/db.h>
 #include <runnel/file.h>
 #include <runnel/rand.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -301,6 +303,43 @@ static void a_file_that_is_no_database_is_set_aside(void **state)
     store_close(s);
 }
 
+static void fail_each_at_the_start(unsigned what)
+{
+    bool fired = true;
+    int failures = 0;
+    for (long n = 1; fired; n++) {
+        struct store_conf conf = {.folder = folder, .max_bytes = 1 << 20};
+        struct store_report report;
+        struct rn_err err = {.text = ""};
+        struct store *s = NULL;
+        faults_arm(what, n, ENOMEM);
+        int rc = store_open(&s, &conf, &report, &err);
+        fired = faults_disarm();
+        if (rc < 0 && rc != RN_EIO && rc != RN_ENOMEM)
+            fail_msg("call %ld: %d, %s", n, rc, err.text);
+        failures += rc < 0;
+        if (rc < 0)
+            continue;
+        const struct store_state *st = store_state(s);
+        if (report.quarantined || report.created || st->rows != 60 || st->next != 61 ||
+            st->low != 1 || st->ledger.lost || st->ledger.pending != 60 * SAMPLES)
+            fail_msg("call %ld: %llu rows, next %llu, %llu samples lost", n,
+                     (unsigned long long)st->rows, (unsigned long long)st->next,
+                     (unsigned long long)st->ledger.lost);
+        store_close(s);
+    }
+    assert_true(failures > 3);
+}
+
+static void what_fails_at_the_start_loses_nothing_and_uses_no_name_twice(void **state)
+{
+    (void)state;
+    fill(60);
+    fail_each_at_the_start(FAULT_READ);
+    fail_each_at_the_start(FAULT_ALLOC);
+    fail_each_at_the_start(FAULT_SQL);
+}
+
 // A batch that names hints and a base of which a new one is made for every third row.
 static int add_referring(struct store *s, struct rn_err *err)
 {
@@ -503,6 +542,7 @@ int main(void)
         IN_FOLDER(what_was_settled_goes_with_the_next_commit_and_comes_back_before_it),
         IN_FOLDER(flipped_bytes_anywhere_never_stop_the_buffer),
         IN_FOLDER(a_file_cut_short_gives_back_what_is_left),
+        IN_FOLDER(what_fails_at_the_start_loses_nothing_and_uses_no_name_twice),
         IN_FOLDER(a_file_that_is_no_database_is_set_aside),
         IN_FOLDER(after_a_kill_every_row_still_has_what_it_names),
         IN_FOLDER(salvage_keeps_the_rows_whose_hints_and_base_are_whole),

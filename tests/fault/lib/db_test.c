@@ -11,7 +11,6 @@
 #include <runnel/file.h>
 
 #include <errno.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -347,24 +346,6 @@ static void a_number_that_cannot_be_read_is_an_error(void **state)
 
 // --- SQLite without memory ------------------------------------------------------------------
 
-static sqlite3_mem_methods real_methods;
-static long allocations_left;
-
-static bool allocation_fails(void)
-{
-    return allocations_left > 0 && --allocations_left == 0;
-}
-
-static void *sometimes_malloc(int size)
-{
-    return allocation_fails() ? NULL : real_methods.xMalloc(size);
-}
-
-static void *sometimes_realloc(void *old, int size)
-{
-    return allocation_fails() ? NULL : real_methods.xRealloc(old, size);
-}
-
 static int use_it(struct fixture *f)
 {
     struct rn_db *db = NULL;
@@ -392,11 +373,9 @@ static void sqlite_without_memory_fails_cleanly_at_every_allocation(void **state
     assert_int_equal(use_it(f), RN_OK);
     int failures = 0;
     for (long n = 1;; n++) {
-        allocations_left = n;
+        faults_arm(FAULT_SQL, n, 0);
         int rc = use_it(f);
-        bool met = allocations_left == 0;
-        allocations_left = 0;
-        if (!met)
+        if (!faults_disarm())
             break;
         // SQLite does without some allocations; what fails must say why.
         if (rc < 0 && rc != RN_ENOMEM)
@@ -410,11 +389,6 @@ static void sqlite_without_memory_fails_cleanly_at_every_allocation(void **state
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
 int main(void)
 {
-    sqlite3_config(SQLITE_CONFIG_GETMALLOC, &real_methods);
-    sqlite3_mem_methods sometimes = real_methods;
-    sometimes.xMalloc = sometimes_malloc;
-    sometimes.xRealloc = sometimes_realloc;
-    sqlite3_config(SQLITE_CONFIG_MALLOC, &sometimes);
     rn_db_setup(0);
     const struct CMUnitTest tests[] = {
         CASE(a_file_at_its_limit_refuses_and_takes_again_after_a_deletion),
