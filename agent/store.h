@@ -6,8 +6,8 @@
 // is committed in the same transaction as the rows that it is about; a settled row costs no commit
 // of its own (it goes with the next one: until then a crash brings it back, to be sent again); the
 // file stays within max_bytes (oldest rows go first, counted, and moved in the ledger if they turn
-// out to have arrived); a damaged file is renamed to buffer.db.damaged, its rows are salvaged one
-// by one and the rest is counted as lost. It knows bytes, not metrics.
+// out to have arrived); the rows of a damaged file are salvaged one by one, the rest is counted
+// as lost, and it stays as buffer.db.damaged. It knows bytes, not metrics.
 //
 // One thread. One process per folder (lock file). With folder NULL the same in memory: for a disk
 // that is full or read-only.

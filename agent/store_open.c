@@ -93,11 +93,11 @@ static int lock_folder(struct store *store, struct rn_err *err)
     return RN_OK;
 }
 
-static int open_db(struct store *store, const char *path, struct rn_err *err)
+static int open_db(struct store *store, const char *path, int64_t max_bytes, struct rn_err *err)
 {
     struct rn_db_conf conf = {.path = path,
                               .page_size = STORE_PAGE_BYTES,
-                              .max_bytes = store->conf.max_bytes,
+                              .max_bytes = max_bytes,
                               .cache_kib = 32,
                               .wal_pages = 128,
                               .exclusive = true};
@@ -258,6 +258,31 @@ static int load(struct store *store, struct store_report *report, struct rn_err 
     return store_end(store, rc, err);
 }
 
+// A new file with what can be read of the damaged one. It has no limit yet, lest rows be lost that
+// are there; what is too much is evicted as ever, and counted.
+static int mend(struct store *store, const char *path, struct store_report *report,
+                struct rn_err *err)
+{
+    char from[512];
+    int rc = store_quarantine(path, from, sizeof from, err);
+    if (rc >= 0)
+        rc = open_db(store, path, 0, err);
+    if (rc >= 0)
+        rc = store_salvage(store->db, from, report, err);
+    close_db(store);
+    if (rc >= 0)
+        rc = store_put_aside(path, report->aside, sizeof report->aside, err);
+    report->quarantined = true;
+    return rc;
+}
+
+static int open_and_load(struct store *store, const char *path, struct store_report *report,
+                         struct rn_err *err)
+{
+    int rc = open_db(store, path, store->conf.max_bytes, err);
+    return rc < 0 ? rc : load(store, report, err);
+}
+
 static int open_file(struct store *store, struct store_report *report, struct rn_err *err)
 {
     char path[512];
@@ -268,20 +293,15 @@ static int open_file(struct store *store, struct store_report *report, struct rn
         rc = rn_path_join(path, sizeof path, store->conf.folder, "buffer.db", err);
     if (rc < 0)
         return rc;
-    rc = open_db(store, path, err);
-    if (rc >= 0)
-        rc = load(store, report, err);
-    if (rc != RN_ECORRUPT)
-        return rc;
-    close_db(store);
-    store->now = (struct store_known){0};
-    rc = store_quarantine(path, report->aside, sizeof report->aside, err);
-    if (rc >= 0)
-        rc = open_db(store, path, err);
-    if (rc >= 0)
-        rc = store_salvage(store->db, report->aside, report, err);
-    report->quarantined = true;
-    return rc < 0 ? rc : load(store, report, err);
+    if (!store_salvage_begun(path)) {
+        rc = open_and_load(store, path, report, err);
+        if (rc != RN_ECORRUPT)
+            return rc;
+        close_db(store);
+        store->now = (struct store_known){0};
+    }
+    rc = mend(store, path, report, err);
+    return rc < 0 ? rc : open_and_load(store, path, report, err);
 }
 
 int store_ram_folder(char out[STORE_RAM_PATH], struct rn_err *err)

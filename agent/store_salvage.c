@@ -33,33 +33,64 @@ bool store_row_whole(const struct store_row *row, uint32_t mark)
            rn_crc32c(0, row->body.data, row->body.len) == row->crc;
 }
 
-static int move_aside(const char *path, const char *aside, const char *suffix, struct rn_err *err)
+static const char *const parts[] = {"-wal", "-shm", ""}; // a file without its WAL comes last
+
+static int name_part(char out[512], const char *path, const char *suffix, const char *part,
+                     struct rn_err *err)
 {
-    char from[512], to[512];
-    if (snprintf(from, sizeof from, "%s%s", path, suffix) >= (int)sizeof from ||
-        snprintf(to, sizeof to, "%s%s", aside, suffix) >= (int)sizeof to)
+    if (snprintf(out, 512, "%s%s%s", path, suffix, part) >= 512)
         return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
-    if (rename(from, to) < 0 && errno != ENOENT)
-        return rn_fail_errno(err, "rename %s to %s", from, to);
     return RN_OK;
 }
 
-int store_quarantine(const char *path, char *aside, size_t size, struct rn_err *err)
+static int rename_parts(const char *path, const char *from, const char *to, struct rn_err *err)
 {
-    static const char *const parts[] = {"", "-wal", "-shm"};
-    if (snprintf(aside, size, "%s.damaged", path) >= (int)size)
-        return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
+    char old[512], new[512];
     for (int i = 0; i < 3; i++) {
-        char old[512];
-        snprintf(old, sizeof old, "%s%s", aside, parts[i]);
-        unlink(old);
-    }
-    for (int i = 0; i < 3; i++) {
-        int rc = move_aside(path, aside, parts[i], err);
+        int rc = name_part(old, path, from, parts[i], err);
+        if (rc >= 0)
+            rc = name_part(new, path, to, parts[i], err);
         if (rc < 0)
             return rc;
+        if (rename(old, new) < 0 && errno != ENOENT)
+            return rn_fail_errno(err, "rename %s to %s", old, new);
     }
     return RN_OK;
+}
+
+static int remove_parts(const char *path, const char *suffix, struct rn_err *err)
+{
+    char old[512];
+    for (int i = 0; i < 3; i++) {
+        int rc = name_part(old, path, suffix, parts[i], err);
+        if (rc < 0)
+            return rc;
+        if (unlink(old) < 0 && errno != ENOENT)
+            return rn_fail_errno(err, "remove %s", old);
+    }
+    return RN_OK;
+}
+
+bool store_salvage_begun(const char *path)
+{
+    char from[512];
+    return name_part(from, path, ".salvage", "", NULL) >= 0 && access(from, F_OK) == 0;
+}
+
+int store_quarantine(const char *path, char *from, size_t size, struct rn_err *err)
+{
+    if (snprintf(from, size, "%s.salvage", path) >= (int)size)
+        return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
+    return store_salvage_begun(path) ? remove_parts(path, "", err)
+                                     : rename_parts(path, "", ".salvage", err);
+}
+
+int store_put_aside(const char *path, char *aside, size_t size, struct rn_err *err)
+{
+    if (snprintf(aside, size, "%s.damaged", path) >= (int)size)
+        return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
+    int rc = remove_parts(path, ".damaged", err);
+    return rc < 0 ? rc : rename_parts(path, ".salvage", ".damaged", err);
 }
 
 struct salvage {
@@ -92,28 +123,55 @@ static bool object_is_whole(struct rn_stmt *get)
     return memcmp(now, hash.data, sizeof now) == 0;
 }
 
-static bool has(struct rn_db *db, const char *table, uint32_t id, int kind)
+// Not for the file's damage: it is to be tried again.
+static bool is_passing(int code)
+{
+    return code == RN_ENOMEM || code == RN_EAGAIN;
+}
+
+// A number of the damaged file; `otherwise` if it is damaged.
+static int read_number(const struct salvage *s, const char *sql, int64_t otherwise, int64_t *value,
+                       struct rn_err *err)
+{
+    int rc = rn_db_get_int(s->from, sql, otherwise, value, err);
+    return is_passing(rc) ? rc : RN_OK;
+}
+
+// The row of that id for `get`: 1, 0 if it cannot be read.
+static int get_row(const struct salvage *s, int64_t id, struct rn_err *err)
+{
+    rn_stmt_reset(s->get);
+    rn_bind_int(s->get, 1, id);
+    int rc = rn_stmt_step(s->get, err);
+    return rc > 0 || is_passing(rc) ? rc : 0;
+}
+
+static int has(struct rn_db *db, const char *table, uint32_t id, int kind, struct rn_err *err)
 {
     char sql[96];
+    int64_t count;
     int n = snprintf(sql, sizeof sql, "SELECT count(*) FROM %s WHERE id=%u", table, id);
     if (kind)
         snprintf(sql + n, sizeof sql - (size_t)n, " AND kind=%d", kind);
-    return rn_db_int(db, sql, 0) == 1;
+    int rc = rn_db_get_int(db, sql, 0, &count, err);
+    return rc < 0 ? rc : count == 1;
 }
 
-// All that is needed to decode it could be read.
-static bool row_has_objects(const struct salvage *s, const struct store_row *row)
+// All that is needed to decode it could be read: 1.
+static int row_has_objects(const struct salvage *s, const struct store_row *row, struct rn_err *err)
 {
     struct rn_batch_info info;
-    if (!has(s->to, "schema", row->schema, 0))
-        return false;
-    if (rn_batch_open_body(row->body, &info, NULL) < 0)
-        return true; // not for us to judge
-    return (!info.has_hints || has(s->to, "object", info.hints_id, RN_OBJECT_HINTS)) &&
-           (!info.has_base || has(s->to, "object", info.base_id, RN_OBJECT_BASE));
+    int rc = has(s->to, "schema", row->schema, 0, err);
+    if (rc != 1 || rn_batch_open_body(row->body, &info, NULL) < 0)
+        return rc; // that it does not open is not for us to judge
+    if (info.has_hints)
+        rc = has(s->to, "object", info.hints_id, RN_OBJECT_HINTS, err);
+    if (rc == 1 && info.has_base)
+        rc = has(s->to, "object", info.base_id, RN_OBJECT_BASE, err);
+    return rc;
 }
 
-static bool row_is_whole(const struct salvage *s)
+static int row_is_whole(const struct salvage *s, struct rn_err *err)
 {
     const struct store_row row = {.schema = (uint32_t)rn_column_int(s->get, 2),
                                   .samples = (uint64_t)rn_column_int(s->get, 3),
@@ -121,24 +179,23 @@ static bool row_is_whole(const struct salvage *s)
                                   .t_last = rn_column_int(s->get, 5),
                                   .crc = (uint32_t)rn_column_int(s->get, 9),
                                   .body = rn_column_blob(s->get, 11)};
-    return store_row_whole(&row, (uint32_t)rn_column_int(s->get, 10)) && row_has_objects(s, &row);
+    if (!store_row_whole(&row, (uint32_t)rn_column_int(s->get, 10)))
+        return 0;
+    return row_has_objects(s, &row, err);
 }
 
 static int copy_objects(struct salvage *s, const char *max_sql, int columns, struct rn_err *err)
 {
-    int64_t max = rn_db_int(s->from, max_sql, OBJECT_IDS_MAX);
+    int64_t max;
+    int rc = read_number(s, max_sql, OBJECT_IDS_MAX, &max, err);
     if (max > OBJECT_IDS_MAX)
         max = OBJECT_IDS_MAX;
-    for (int64_t id = 0; id <= max; id++) {
-        rn_stmt_reset(s->get);
-        rn_bind_int(s->get, 1, id);
-        if (rn_stmt_step(s->get, NULL) == 1 && object_is_whole(s->get)) {
-            int rc = copy_row(s, columns, 6, err);
-            if (rc < 0)
-                return rc;
-        }
+    for (int64_t id = 0; rc >= 0 && id <= max; id++) {
+        rc = get_row(s, id, err);
+        if (rc == 1 && object_is_whole(s->get))
+            rc = copy_row(s, columns, 6, err);
     }
-    return RN_OK;
+    return rc < 0 ? rc : RN_OK;
 }
 
 static int copy_schemas(struct salvage *s, struct rn_err *err)
@@ -153,34 +210,38 @@ static int copy_companions(struct salvage *s, struct rn_err *err)
 
 static int copy_batches(struct salvage *s, struct rn_err *err)
 {
-    int64_t high = rn_db_int(s->from, "SELECT seq FROM sqlite_sequence WHERE name='batch'", -1);
-    if (high < 0)
-        high = rn_db_int(s->from, "SELECT max(seq) FROM batch", 0);
-    int64_t low = rn_db_int(s->from, "SELECT min(seq) FROM batch", 1);
+    int64_t high, low;
+    int rc = read_number(s, "SELECT seq FROM sqlite_sequence WHERE name='batch'", -1, &high, err);
+    if (rc >= 0 && high < 0)
+        rc = read_number(s, "SELECT max(seq) FROM batch", 0, &high, err);
+    if (rc >= 0)
+        rc = read_number(s, "SELECT min(seq) FROM batch", 1, &low, err);
+    if (rc < 0)
+        return rc;
     if (high - low > SALVAGE_ROWS_MAX)
         low = high - SALVAGE_ROWS_MAX;
     s->seq_max = (uint64_t)(high > 0 ? high : 0);
-    for (int64_t seq = low > 0 ? low : 1; seq <= high; seq++) {
-        rn_stmt_reset(s->get);
-        rn_bind_int(s->get, 1, seq);
-        if (rn_stmt_step(s->get, NULL) != 1 || !row_is_whole(s))
+    for (int64_t seq = low > 0 ? low : 1; rc >= 0 && seq <= high; seq++) {
+        rc = get_row(s, seq, err);
+        if (rc == 1)
+            rc = row_is_whole(s, err);
+        if (rc != 1)
             continue;
         s->samples += (uint64_t)rn_column_int(s->get, 3);
         s->rows++;
-        int rc = copy_row(s, 12, 1u << 11, err);
-        if (rc < 0)
-            return rc;
+        rc = copy_row(s, 12, 1u << 11, err);
     }
-    return RN_OK;
+    return rc < 0 ? rc : RN_OK;
 }
 
 static int with_statements(struct salvage *s, const char *get, const char *put,
                            int (*copy)(struct salvage *s, struct rn_err *err), struct rn_err *err)
 {
     s->get = s->put = NULL;
-    if (rn_db_prepare(&s->get, s->from, get, NULL) < 0)
-        return RN_OK; // that table is gone
-    int rc = rn_db_prepare(&s->put, s->to, put, err);
+    int rc = rn_db_prepare(&s->get, s->from, get, err);
+    if (rc < 0)
+        return is_passing(rc) ? rc : RN_OK; // that table is gone
+    rc = rn_db_prepare(&s->put, s->to, put, err);
     if (rc >= 0)
         rc = copy(s, err);
     rn_stmt_free(s->get);
@@ -199,7 +260,9 @@ static int write_meta(struct salvage *s, struct store_report *report, struct rn_
     char sql[256];
     for (int i = 0; i < META_COLUMNS; i++) {
         snprintf(sql, sizeof sql, "SELECT %s FROM meta WHERE id=1", columns[i]);
-        v[i] = rn_db_int(s->from, sql, -1);
+        int rc = read_number(s, sql, -1, &v[i], err);
+        if (rc < 0)
+            return rc;
     }
     bool readable = v[0] > 0;
     for (int i = 0; i < META_COLUMNS && !readable; i++)
@@ -207,7 +270,10 @@ static int write_meta(struct salvage *s, struct store_report *report, struct rn_
     v[0] = (int64_t)s->install;
     // Every name up to here counts as used: a mark that is too high costs nothing.
     v[2] = (int64_t)s->seq_max > v[2] ? (int64_t)s->seq_max : v[2];
-    int64_t ids = rn_db_int(s->to, "SELECT coalesce(max(id),0)+1 FROM schema", 1);
+    int64_t ids;
+    int rc = rn_db_get_int(s->to, "SELECT max(id)+1 FROM schema", 1, &ids, err);
+    if (rc < 0)
+        return rc;
     v[4] = v[4] > ids ? v[4] : ids;
     int64_t known = v[6] + v[7] + v[8] + v[9] + v[10] + (int64_t)s->samples;
     if (v[5] < known)
@@ -227,9 +293,13 @@ static int write_meta(struct salvage *s, struct store_report *report, struct rn_
 static int keep_sequences(struct salvage *s, struct rn_err *err)
 {
     char sql[400];
-    int64_t objects = rn_db_int(s->to, "SELECT coalesce(max(id),0) FROM object", 0);
-    int64_t before =
-        rn_db_int(s->from, "SELECT seq FROM sqlite_sequence WHERE name='object'", objects);
+    int64_t objects, before;
+    int rc = rn_db_get_int(s->to, "SELECT max(id) FROM object", 0, &objects, err);
+    if (rc >= 0)
+        rc = read_number(s, "SELECT seq FROM sqlite_sequence WHERE name='object'", objects, &before,
+                         err);
+    if (rc < 0)
+        return rc;
     if (before > objects && before <= OBJECT_IDS_MAX)
         objects = before;
     snprintf(sql, sizeof sql,
@@ -290,15 +360,16 @@ static void pad(const char *path)
     close(fd);
 }
 
-int store_salvage(struct rn_db *db, const char *aside, struct store_report *report,
+int store_salvage(struct rn_db *db, const char *from, struct store_report *report,
                   struct rn_err *err)
 {
     struct salvage s = {.to = db};
-    struct rn_db_conf conf = {.path = aside, .page_size = 1024, .cache_kib = 32};
-    pad(aside);
-    if (rn_db_open(&s.from, &conf, NULL) < 0)
-        return RN_OK; // nothing can be read: the buffer begins anew
-    int rc = rn_random_id(&s.install, err);
+    struct rn_db_conf conf = {.path = from, .page_size = 1024, .cache_kib = 32};
+    pad(from);
+    int rc = rn_db_open(&s.from, &conf, err);
+    if (rc < 0)
+        return rc == RN_ECORRUPT ? RN_OK : rc; // nothing can be read: the buffer begins anew
+    rc = rn_random_id(&s.install, err);
     if (rc >= 0)
         rc = salvage_into(&s, report, err);
     report->salvaged_rows = s.rows;

@@ -5,14 +5,20 @@
 #include "agent/store.h"
 #include <runnel/db.h>
 
-// Renames path (and its WAL) to "<path>.damaged", in place of an older one.
-RN_MUST_CHECK int store_quarantine(const char *path, char *aside, size_t size, struct rn_err *err);
-// Reads rows of the file set aside one by one, by row id, into the empty tables of db: bodies that
+// While a damaged file is being salvaged it is called "<path>.salvage", afterwards
+// "<path>.damaged", in place of an older one: what came to no end is begun again.
+bool store_salvage_begun(const char *path);
+// Out of the way with path (and its WAL), or with what a salvage that came to no end left there.
+// *from: the damaged file's name.
+RN_MUST_CHECK int store_quarantine(const char *path, char *from, size_t size, struct rn_err *err);
+// Reads rows of the damaged file one by one, by row id, into the empty tables of db: bodies that
 // fit their CRC and whose schema could be read, with seq and install as they were. Ledger and
 // published mark go along where they can be read; the install does not: what is new gets a new one.
-// A file that cannot be read at all is no error.
-RN_MUST_CHECK int store_salvage(struct rn_db *db, const char *aside, struct store_report *report,
+// A damaged file that cannot be read at all is no error; one that only can't be read now is.
+RN_MUST_CHECK int store_salvage(struct rn_db *db, const char *from, struct store_report *report,
                                 struct rn_err *err);
+// It is done. *aside: the damaged file's last name.
+RN_MUST_CHECK int store_put_aside(const char *path, char *aside, size_t size, struct rn_err *err);
 // SQLite does not notice a flipped bit in a row: the mark guards the columns beside the body
 // (install changes later and seq is the key), the CRC the body.
 uint32_t store_row_mark(const struct store_row *row);

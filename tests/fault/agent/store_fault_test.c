@@ -286,6 +286,72 @@ static void a_file_cut_short_gives_back_what_is_left(void **state)
     store_close(s);
 }
 
+// A buffer of 40 rows of which one page is none any more.
+static void make_damaged(struct rn_buf *out)
+{
+    char path[128];
+    fill(40);
+    path_of(path, "buffer.db");
+    rn_buf_init(out, 1 << 20);
+    assert_int_equal(rn_file_read(path, out, NULL), RN_OK);
+    memcpy(out->data + (ptrdiff_t)20 * 1024, "no page", 7);
+}
+
+static void put_back(const struct rn_buf *damaged)
+{
+    char path[128];
+    (void)!rn_remove_tree(folder, NULL);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    path_of(path, "buffer.db");
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, damaged->data, damaged->len), damaged->len);
+    close(fd);
+}
+
+static void interrupt_each(const struct rn_buf *damaged, uint64_t rows, unsigned what, int error)
+{
+    int failures = 0;
+    bool fired = true;
+    for (long n = 1; fired; n += 1 + n / 3) {
+        struct store_conf conf = {.folder = folder, .max_bytes = 1 << 20};
+        struct store_report report;
+        struct store *s = NULL;
+        put_back(damaged);
+        faults_arm(what, n, error);
+        failures += store_open(&s, &conf, &report, NULL) < 0;
+        fired = faults_disarm();
+        store_close(s);
+        s = open_store(&report);
+        const struct store_state *st = store_state(s);
+        if (st->rows != rows || st->next != 41 || st->ledger.lost != (40 - rows) * SAMPLES)
+            fail_msg("call %ld: %llu of %llu rows, next %llu, %llu samples lost", n,
+                     (unsigned long long)st->rows, (unsigned long long)rows,
+                     (unsigned long long)st->next, (unsigned long long)st->ledger.lost);
+        store_close(s);
+    }
+    assert_true(failures > 3);
+}
+
+// A disk that is full, a failing allocation: neither is the rows' damage, nor the end of them.
+static void a_salvage_that_came_to_no_end_is_begun_again(void **state)
+{
+    (void)state;
+    struct store_report report;
+    struct rn_buf damaged;
+    make_damaged(&damaged);
+    put_back(&damaged);
+    struct store *s = open_store(&report);
+    uint64_t rows = store_state(s)->rows;
+    assert_true(report.quarantined);
+    assert_in_range(rows, 30, 39);
+    store_close(s);
+    interrupt_each(&damaged, rows, FAULT_WRITE | FAULT_STICKY, ENOSPC);
+    interrupt_each(&damaged, rows, FAULT_ALLOC, 0);
+    interrupt_each(&damaged, rows, FAULT_SQL, 0);
+    rn_buf_release(&damaged);
+}
+
 static void a_file_that_is_no_database_is_set_aside(void **state)
 {
     (void)state;
@@ -543,6 +609,7 @@ int main(void)
         IN_FOLDER(flipped_bytes_anywhere_never_stop_the_buffer),
         IN_FOLDER(a_file_cut_short_gives_back_what_is_left),
         IN_FOLDER(what_fails_at_the_start_loses_nothing_and_uses_no_name_twice),
+        IN_FOLDER(a_salvage_that_came_to_no_end_is_begun_again),
         IN_FOLDER(a_file_that_is_no_database_is_set_aside),
         IN_FOLDER(after_a_kill_every_row_still_has_what_it_names),
         IN_FOLDER(salvage_keeps_the_rows_whose_hints_and_base_are_whole),
