@@ -27,7 +27,7 @@
 
 #include <cmocka.h>
 
-enum { SAMPLES = 10, KILLS = 25 };
+enum { SAMPLES = 10, KILLS = 25, PATIENCE_MS = 30000 };
 
 static char folder[64];
 
@@ -87,6 +87,20 @@ static void child(uint64_t *done)
     }
 }
 
+// Kills it at some moment after it has done so much; with 0 it may still be opening the buffer.
+static void kill_after(pid_t pid, const volatile uint64_t *done, uint64_t so_much,
+                       struct rn_rand *rand)
+{
+    int status, ms = 0;
+    for (; *done < so_much && ms < PATIENCE_MS; ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = (long)rn_rand_below(rand, 5000000)}, NULL);
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status));
+    assert_true(*done >= so_much);
+}
+
 static void a_kill_at_any_moment_loses_nothing_that_was_committed(void **state)
 {
     (void)state;
@@ -96,15 +110,11 @@ static void a_kill_at_any_moment_loses_nothing_that_was_committed(void **state)
     struct rn_rand rand;
     rn_rand_init(&rand, 1);
     for (int kill_number = 0; kill_number < KILLS; kill_number++) {
+        uint64_t so_much = kill_number % 5 ? *done + 1 + rn_rand_below(&rand, 20) : 0;
         pid_t pid = fork();
         if (pid == 0)
             child(done);
-        nanosleep(&(struct timespec){.tv_nsec = 5000000 + (long)rn_rand_below(&rand, 30000000)},
-                  NULL);
-        kill(pid, SIGKILL);
-        int status;
-        waitpid(pid, &status, 0);
-        assert_true(WIFSIGNALED(status));
+        kill_after(pid, done, so_much, &rand);
         struct store_report report;
         struct store *s = open_store(&report);
         const struct store_state *st = store_state(s);
@@ -483,17 +493,11 @@ static void after_a_kill_every_row_still_has_what_it_names(void **state)
     uint32_t numbers = 0;
     rn_rand_init(&rand, 3);
     for (int kill_number = 0; kill_number < KILLS; kill_number++) {
+        uint64_t so_much = *done + 1 + rn_rand_below(&rand, 4);
         pid_t pid = fork();
         if (pid == 0)
             referring_child(done);
-        uint64_t enough = *done + rn_rand_below(&rand, 4);
-        for (int i = 0; i < 10000 && *(volatile uint64_t *)done <= enough; i++)
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-        nanosleep(&(struct timespec){.tv_nsec = (long)rn_rand_below(&rand, 5000000)}, NULL);
-        kill(pid, SIGKILL);
-        int status;
-        waitpid(pid, &status, 0);
-        assert_true(WIFSIGNALED(status));
+        kill_after(pid, done, so_much, &rand);
         struct store_report report;
         struct store *s = open_store(&report);
         assert_false(report.quarantined);
