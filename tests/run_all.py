@@ -5,12 +5,15 @@ builds and tests with AddressSanitizer+UBSan, then ThreadSanitizer, then compile
 runner writes a JUnit file; the closing line counts all of them. Nothing is skipped in silence: a
 skipped test is listed with its reason.
 
-These machines are shared: where at most MAX_AGAIN tests of a runner failed they are run once more,
-alone. One that passes then counts as passed and is named as unsteady, with its first log kept.
+These machines are shared: where at most MAX_AGAIN tests of a runner failed they are run again, alone.
+One that passes then counts as passed and is named as unsteady; one that fails again is run a last
+time only to tell whether it always fails. What a test said when it failed stands at the end of the
+output: its assertion, and the seed or command that repeats it.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "results"
 JOBS = str(os.cpu_count() or 2)
 MAX_AGAIN = 3
+RUNS = 3  # of a test that fails, the first one included
+MAX_WORDS = 30  # lines that a failed test may say at the end
 NO_THREADS = "sim|property"  # pure cores: nothing for ThreadSanitizer
 
 
@@ -30,11 +35,12 @@ class Step:
     """One command with its log, its time limit and, for test runners, its JUnit file."""
 
     def __init__(self, name, command, limit_s, junit=None, env=None, again=None):
-        """again: the command that runs what failed once more; its results go beside junit."""
+        """again: the command that runs what failed last once more; its results go beside junit."""
         self.name, self.command, self.limit_s = name, command, limit_s
         self.junit, self.env, self.again = junit, env or {}, again
         self.log = RESULTS / f"{name.replace('/', '-')}.log"
         self.seconds, self.error, self.unsteady = 0.0, None, []
+        self.failures = {}  # name -> how often it failed, where it was run more than once
 
     def _run(self, command, log_path):
         with open(log_path, "wb") as log:
@@ -50,9 +56,22 @@ class Step:
         failed = junit_counts(self.junit)[1] if self.junit and self.junit.exists() else []
         if not self.again or not 0 < len(failed) <= MAX_AGAIN:
             return
-        error = self._run(self.again, self.log.with_suffix(".again.log"))
-        if not error and again_junit(self.junit).exists():
-            self.unsteady, self.error = failed, None
+        self.failures = dict.fromkeys(failed, 1)
+        for run in range(2, RUNS + 1):
+            junit = again_junit(self.junit)
+            junit.unlink(missing_ok=True)
+            self._run(self.again, self.log.with_suffix(f".{run}.log"))
+            if not junit.exists():
+                return  # not even run: no word about it
+            still = [name for name in failed if name in junit_counts(junit)[1]]
+            self.failures.update({name: run for name in still})
+            if run == 2:
+                self.unsteady = [name for name in failed if name not in still]
+            if not still:
+                break
+            failed = still
+        if len(self.unsteady) == len(self.failures):
+            self.error = None
 
     def run(self):
         start = time.monotonic()
@@ -89,8 +108,9 @@ def ctest(preset, without=None, jobs=JOBS):
 
 def pytest(name, paths, bin_preset, workers, extra=(), limit_s=1500, env=None):
     junit = RESULTS / f"pytest-{name}.xml"
-    each_s = "1500" if "--long" in extra else "180"
+    each_s = "1500" if "--long" in extra else "600"
     common = ["/usr/bin/python3", "-m", "pytest", "-q", "-o", f"cache_dir={RESULTS / ('cache-' + name)}",
+              "-o", "junit_logging=system-out", "-o", "junit_log_passing_tests=false",
               "--timeout", each_s, *extra, *paths]
     command = common + ["-n", str(workers), "--dist", "load", "--junitxml", str(junit)]
     again = common + ["--last-failed", "--last-failed-no-failures", "none", "--junitxml",
@@ -134,6 +154,30 @@ def junit_counts(path):
     return passed, failed, skipped
 
 
+def own_words(case):
+    """What a failed test said of it: the failed functions of a C test; of pytest the errors, where they
+    were raised, and how to repeat it."""
+    said = "\n".join(filter(None, (case.findtext(tag) for tag in ("failure", "error", "system-out"))))
+    lines, kept = said.splitlines(), []
+    if any(line.startswith("[ RUN ") for line in lines):
+        block = []
+        for line in lines:
+            block = [line] if line.startswith("[ RUN ") else [*block, line]
+            if line.startswith("[  FAILED  ]"):
+                kept, block = kept + block, []
+        kept += block  # a program that crashed did not come to its end
+    else:
+        kept = [line for line in lines if re.search(r"^E |^\S+:\d+: |^(again|seed)\b", line)] or lines
+    return [line[:300] for line in kept[-MAX_WORDS:]]
+
+
+def failed_cases(path):
+    """{name: what it said}"""
+    return {f"{case.get('classname', '')}.{case.get('name')}": own_words(case)
+            for case in ElementTree.parse(path).getroot().iter("testcase")
+            if case.find("failure") is not None or case.find("error") is not None}
+
+
 def report(steps):
     passed, failed, skipped = 0, [], []
     for step in steps:
@@ -156,15 +200,25 @@ def report(steps):
 
 
 def show_failures(steps, failed, skipped):
-    for step in steps:
-        if step.error:
-            print(f"\n--- {step.name}: {step.error}; the end of {step.log.relative_to(ROOT)}:")
-            print("\n".join(step.log.read_text(errors="replace").splitlines()[-80:]))
-        for name in step.unsteady:
-            print(f"unsteady (passed when run again alone): {step.name}: {name}; "
-                  f"see {step.log.relative_to(ROOT)}")
+    """The shorter and the more telling, the later: logs may be cut to their tail."""
+    said = {step.name: failed_cases(step.junit) if step.junit and step.junit.exists() else {}
+            for step in steps}
     for name in skipped:
         print(f"skipped: {name}")
+    for step in steps:
+        if step.error and not said[step.name]:
+            print(f"\n--- {step.name}: {step.error}; the end of {step.log}:")
+            print("\n".join(step.log.read_text(errors="replace").splitlines()[-80:]))
+    for step in steps:
+        for name, words in said[step.name].items():
+            often = f", {step.failures[name]} of {RUNS} times" if step.failures.get(name, 1) > 1 else ""
+            how = "unsteady" if name in step.unsteady else f"failed{often}"
+            print(f"\n--- {step.name}: {name}: {how}; more in {step.log}:")
+            print("\n".join(words))
+    print()
+    for step in steps:
+        for name in step.unsteady:
+            print(f"unsteady (failed, and passed when run again alone): {step.name}: {name}")
     for name in failed:
         print(f"failed: {name}")
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from .wait import wait_until
+from .wait import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -128,6 +128,7 @@ class Proc:
         return self.wait(timeout)
 
     def wait(self, timeout=10.0):
+        timeout *= PATIENCE
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
