@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from runnel_test import wait_until
-from spine import Spine, StateLog, Truth, file_points, read_buffer
+from spine import Spine, StateLog, Truth, file_points, read_buffer, read_install
 
 DEVICE = "sim001"
 
@@ -66,18 +66,20 @@ def test_two_agents_from_one_copy_are_named_and_lose_nothing(world):
     two.truth = Truth()
     two.truth.add(DEVICE, common)
     states.wait("duplicate", 30)
-    installs = {f"{read_buffer(agents.folders[DEVICE], DEVICE).install:016x}" for agents in (one, two)}
+
+    def installs():  # each may renew its own while they find out
+        return {f"{read_install(agents.folders[DEVICE]):016x}" for agents in (one, two)}
 
     def pair():
-        shown = spine.device(DEVICE)
+        shown = spine.device(DEVICE) or {}
         return shown.get("duplicate") and {shown["install"], shown["duplicate"]["other_install"]}
-    wait_until(lambda: len(installs) == 2 and pair() == installs, 20,
-               lambda: f"the pair {installs} to be named: {pair()}")
+    wait_until(lambda: len(installs()) == 2 and pair() == installs(), 20,
+               lambda: f"the pair {installs()} to be named: {pair()}")
     spine.bridge.wait_log("event=device_duplicate device=sim001 .*other_install=")
     spine.let_pass(200)
     two.stop()
     spine.agents.remove(two)
-    wait_until(lambda: spine.states()[DEVICE] == "online", 20, lambda: f"one alone: {states.seen()}")
+    wait_until(lambda: spine.states().get(DEVICE) == "online", 20, lambda: f"one alone: {states.seen()}")
     spine.settle()
     one.stop()
     two.start(collecting=False)

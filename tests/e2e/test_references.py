@@ -30,7 +30,7 @@ def end(agent, bridge, truth, tee):
     bridge.run(lambda: not agent.proc.running(), 10)
     truth.read_tee(tee)
     agent.proc.start()
-    bridge.run(lambda: agent.pending() < 400, 30, "the buffer drained")
+    bridge.run(agent.settled(), 60, "what was left is settled")
     agent.proc.signal(signal.SIGTERM)
     bridge.run(lambda: not agent.proc.running() and bridge.statuses[-1][1] == 2, 10)
     truth.read_tee(tee)

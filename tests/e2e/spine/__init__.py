@@ -11,7 +11,7 @@ file (`--tee`), and where one was killed a reader of our own decodes what its bu
 """
 
 from .books import Truth, assert_same
-from .buffer import items_of_body, points_of_body, read_buffer, read_ledger
+from .buffer import items_of_body, points_of_body, read_buffer, read_install, read_ledger
 from .databases import as_victoria, file_points, influx_points, victoria_points
 from .lines import points_of
 from .spine import DB, FAST_AGENT, FAST_BRIDGE, Agents, Spine
@@ -19,4 +19,4 @@ from .states import StateLog
 
 __all__ = ["Agents", "DB", "FAST_AGENT", "FAST_BRIDGE", "Spine", "StateLog", "Truth", "as_victoria", "assert_same",
            "file_points", "influx_points", "items_of_body",
-           "points_of", "points_of_body", "read_buffer", "read_ledger", "victoria_points"]
+           "points_of", "points_of_body", "read_buffer", "read_install", "read_ledger", "victoria_points"]

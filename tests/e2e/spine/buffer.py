@@ -139,6 +139,20 @@ def _read(db, device):
     return Held(meta[0], dict(zip(LEDGER, meta[1:])), rows, journal)
 
 
+def read_sequence(folder):
+    """(oldest number that is not settled, the next number), also while the agent runs."""
+    with tempfile.TemporaryDirectory() as copy, open_copy(folder, copy) as db:
+        oldest, = db.execute("SELECT min(seq) FROM batch").fetchone()
+        last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batch'").fetchone()
+    following = last[0] + 1 if last else 1
+    return oldest or following, following
+
+
+def read_install(folder):
+    with tempfile.TemporaryDirectory() as copy, open_copy(folder, copy) as db:
+        return db.execute("SELECT install FROM meta").fetchone()[0]
+
+
 def read_ledger(folder):
     """The ledger with `pending`, also while the agent runs; all 0 while there is no buffer yet."""
     values = None

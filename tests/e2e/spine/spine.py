@@ -8,7 +8,7 @@ import urllib.request
 
 from runnel_test import bin_path, device_user, free_port, wait_until
 from .books import Truth, as_map, assert_same
-from .buffer import read_buffer, read_ledger
+from .buffer import read_buffer, read_ledger, read_sequence
 from .databases import file_points, influx_points
 from .logbook import dead_letters, read_log, verified
 
@@ -170,7 +170,7 @@ class Spine:
     def get(self, path):
         """Decoded JSON; None if there is no good answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=20) as answer:
                 return json.loads(answer.read())
         except (OSError, ValueError):
             return None
@@ -237,13 +237,34 @@ class Spine:
         known = self.truth.values
         assert_same(known if whole else {key: known[key] for key in points if key in known}, points, "the log")
 
+    def cursors(self):
+        """{name: (position, head of the log)}; None while the bridge does not say."""
+        summary = self.get("/api/v1/summary")
+        return summary and {cursor["name"]: (cursor["position"], cursor["position"] + cursor["behind"])
+                            for cursor in summary["cursors"]}
+
     def behind(self):
         """How far each cursor is behind the log; None while the bridge does not say."""
-        summary = self.get("/api/v1/summary")
-        return summary and {cursor["name"]: cursor["behind"] for cursor in summary["cursors"]}
+        cursors = self.cursors()
+        return cursors and {name: head - position for name, (position, head) in cursors.items()}
+
+    def wait_caught_up(self, *names, timeout=60.0):
+        """What the log has now reaches these cursors (without names: all), while load goes on."""
+        goal = max(head for _, head in wait_until(self.cursors, what="the bridge answers").values())
+        wait_until(lambda: (c := self.cursors()) and all(c[name][0] >= goal for name in names or c), timeout,
+                   lambda: f"{names or 'all'} at {goal}: {self.cursors()}", step=0.1)
 
     def pending(self):
         return sum(agents.pending() for agents in self.agents)
+
+    def wait_settled(self, timeout=20.0):
+        """What every agent has committed now is acknowledged for good, while load goes on."""
+        goals = {folder: read_sequence(folder)[1] for agents in self.agents for folder in agents.folders.values()}
+
+        def waiting():
+            return {folder.name: read_sequence(folder)[0] for folder, goal in goals.items()
+                    if read_sequence(folder)[0] < goal}
+        wait_until(lambda: not waiting(), timeout, lambda: f"settled up to {goals}: {waiting()}", step=0.1)
 
     def settle(self, timeout=60.0):
         """Collects nothing any more and waits until everything is where it belongs."""
