@@ -360,7 +360,7 @@ def test_retry_after_is_obeyed(world, fake):
     fake.decide = decide
     driver = driver_for(world, fake)
     driver.wait_moved("main", fill(driver, 0, 10))
-    assert 2.0 <= times[1] - times[0] < 4.0
+    assert 2.0 <= times[1] - times[0] < 20  # of itself it tries again within 0.4 s
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])

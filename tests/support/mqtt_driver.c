@@ -178,11 +178,15 @@ static void do_addresses(struct driver *d, char *args)
         printf("refused %s\n", err.text);
 }
 
-// A loop that does not keep up.
+// A loop that does not keep up: until something was refused for it, for so many ms at the most.
 static void do_stall(struct driver *d, char *args)
 {
-    (void)d;
-    usleep((unsigned)atoi(args) * 1000u);
+    struct rn_mqtt_stats s = {0};
+    printf("stalled\n");
+    for (int ms = atoi(args); ms > 0 && !s.queue_refused; ms--) {
+        usleep(1000);
+        rn_mqtt_get_stats(d->mqtt, &s);
+    }
 }
 
 static void do_stats(struct driver *d, char *args)
