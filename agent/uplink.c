@@ -64,23 +64,16 @@ static int64_t jittered(struct uplink *x, int64_t value)
 
 static int64_t ack_timeout(struct uplink *x, uint32_t tries)
 {
-    int64_t base = x->conf.ack_timeout_min_ms;
-    if (2 * x->srtt_ms > base)
-        base = 2 * x->srtt_ms;
-    base = least(base, x->conf.ack_timeout_max_ms);
-    int64_t wait = least(base << (tries < 10 ? tries : 10), x->conf.ack_timeout_max_ms);
+    int64_t wait = uplink_window_patience(&x->window, tries, x->conf.ack_timeout_min_ms,
+                                          x->conf.ack_timeout_max_ms);
     return jittered(x, x->conf.ack_by_ms + wait); // ack_by is the bridge's, however long
 }
 
-// RFC 6298's smoothing; a repeated row says nothing about the round trip (Karn).
+// A repeated row says nothing about the round trip (Karn).
 static void measure(struct uplink *x, const struct uplink_flight *f, int64_t now)
 {
-    if (f->tries > 0 || f->probe)
-        return;
-    int64_t rtt = now - f->sent_ms - x->conf.ack_by_ms; // beyond what the bridge may wait
-    if (rtt < 0)
-        rtt = 0;
-    x->srtt_ms = x->srtt_ms ? x->srtt_ms + (rtt - x->srtt_ms) / 8 : rtt;
+    if (f->tries == 0 && !f->probe)
+        uplink_window_measure(&x->window, now - f->sent_ms - x->conf.ack_by_ms);
 }
 
 static void plan_probe(struct uplink *x, int64_t now)
@@ -97,12 +90,8 @@ static void plan_probe(struct uplink *x, int64_t now)
 static void rescan(struct uplink *x)
 {
     drop_all_flights(x);
-    x->live_from = x->at.next > x->at.low ? x->at.next - 1 : x->at.next;
-    x->live_next = x->live_from;
-    x->back_next = x->at.low;
-    x->live_turn = true;
-    x->fetching = x->freezing = false;
-    x->probing = 0;
+    uplink_scan_restart(&x->scan, x->at.low, x->at.next);
+    x->freezing = false;
 }
 
 static void announce(struct uplink *x, int64_t now, struct uplink_actions *a)
@@ -114,53 +103,23 @@ static void announce(struct uplink *x, int64_t now, struct uplink_actions *a)
     uplink_act(a, UPLINK_ANNOUNCE);
 }
 
-// A row that waits and was received already need not be looked at.
-static uint64_t skip_received(const struct uplink *x, uint64_t from)
-{
-    for (uint32_t i = 0; i < x->received.count; i++) {
-        const struct rn_range *r = &x->received.item[i];
-        if (from >= r->first && from <= r->last)
-            return r->last + 1;
-    }
-    return from;
-}
-
-static uint32_t window_now(const struct uplink *x)
-{
-    return x->peer_window && x->peer_window < x->window ? x->peer_window : x->window;
-}
-
-// Live rows come at the pace of the interval, and the bridge may answer several of them together:
-// they do not wait for the window to open.
 static uint32_t window_for(const struct uplink *x, bool live)
 {
-    uint32_t window = window_now(x);
-    if (!live || x->conf.live <= window)
-        return window;
-    return x->peer_window && x->peer_window < x->conf.live ? x->peer_window : x->conf.live;
+    return uplink_window_now(&x->window, live ? x->conf.live : 0);
 }
 
-// Asks for the next row: live ones first, a backlog row after each.
+// Asks for the next row.
 static void fetch(struct uplink *x, struct uplink_actions *a)
 {
     uint32_t flights = count_flights(x, false);
-    if (x->fetching || flights >= window_for(x, true))
+    if (flights >= window_for(x, true))
         return;
-    if (x->back_next < x->at.low)
-        x->back_next = x->at.low;
-    if (!x->probing)
-        x->back_next = skip_received(x, x->back_next);
-    x->live_next = skip_received(x, x->live_next);
-    bool live = x->live_next < x->at.next;
-    bool back = x->back_next < x->live_from && flights < window_now(x);
-    if (!live && !back)
+    bool backlog = flights < window_for(x, false);
+    if (!uplink_scan_next(&x->scan, x->at.low, x->at.next, backlog, &x->received))
         return;
-    x->fetching = true;
-    x->fetching_live = live && (x->live_turn || !back);
-    x->live_turn = !x->fetching_live;
     struct uplink_action *get = uplink_act(a, UPLINK_FETCH);
-    get->first = x->fetching_live ? x->live_next : x->back_next;
-    get->last = x->fetch_end = x->fetching_live ? x->at.next : x->live_from;
+    get->first = x->scan.first;
+    get->last = x->scan.end;
 }
 
 // ---- sending ------------------------------------------------------------------------------------
@@ -190,7 +149,7 @@ static void send_due(struct uplink *x, int64_t now, struct uplink_actions *a)
             x->freezing = true;
             uplink_act(a, UPLINK_FREEZE)->seq = x->at.next - 1;
         } else if (f->state == ROW_FROZEN &&
-                   uplink_in_flight(x) < window_for(x, f->seq >= x->live_from)) {
+                   uplink_in_flight(x) < window_for(x, f->seq >= x->scan.live_from)) {
             send_row(x, f, now, a);
         }
     }
@@ -209,9 +168,8 @@ static void pump(struct uplink *x, int64_t now, struct uplink_actions *a)
 static void on_connected(struct uplink *x, int64_t now, struct uplink_actions *a)
 {
     x->phase = UPLINK_PHASE_HELLO;
-    x->window = 1;
-    x->peer_window = 0;
-    x->hellos = x->relabels = x->timeouts_in_row = 0;
+    uplink_window_restart(&x->window);
+    x->hellos = x->relabels = 0;
     x->hold_ms = x->blocked_ms = 0;
     x->acks_count = false;
     rescan(x);
@@ -222,7 +180,8 @@ static void on_disconnected(struct uplink *x)
 {
     x->phase = UPLINK_PHASE_OFF;
     drop_all_flights(x);
-    x->fetching = x->freezing = false;
+    uplink_scan_stop(&x->scan);
+    x->freezing = false;
     x->hello_ms = 0;
 }
 
@@ -321,7 +280,7 @@ static void on_ack(struct uplink *x, const struct uplink_event *e, int64_t now,
     if (!x->acks_count)
         return;
     if (e->window)
-        x->peer_window = e->window;
+        x->window.peer = e->window;
     if (e->hold_ms > 0)
         x->hold_ms = now + least(e->hold_ms, hold_max_ms);
 }
@@ -342,11 +301,8 @@ static void free_flights(struct uplink *x, const struct uplink_event *e, int64_t
         any = true;
         drop_flight(f);
     }
-    if (!any)
-        return;
-    x->timeouts_in_row = 0;
-    if (x->window < x->conf.window)
-        x->window++;
+    if (any)
+        uplink_window_answered(&x->window, x->conf.window);
 }
 
 // Only names that may have been sent can have been received; anything else is not ours.
@@ -411,7 +367,7 @@ static void on_settled(struct uplink *x, const struct uplink_event *e, int64_t n
     if (x->at.low >= x->at.next) {
         x->probe_ms = 0; // the next row that is received plans it
     } else if (probed) { // answers were lost: more of them at once
-        x->probe_batch = x->window;
+        x->probe_batch = x->window.rows;
         x->probe_ms = now;
     } else {
         plan_probe(x, now);
@@ -486,18 +442,11 @@ static void on_committed(struct uplink *x, const struct uplink_event *e)
 
 static void on_row(struct uplink *x, const struct uplink_event *e)
 {
-    if (!x->fetching)
+    bool probe;
+    if (!uplink_scan_found(&x->scan, e->seq, &probe))
         return;
-    x->fetching = false;
-    if (x->fetching_live)
-        x->live_next = e->seq + 1;
-    else
-        x->back_next = e->seq + 1;
-    bool probe = x->probing > 0 && !x->fetching_live;
-    if (probe) {
-        x->probing--;
+    if (probe)
         rn_ranges_forget_below(&x->received, e->seq + 1);
-    }
     if (flight_of(x, e->seq) || rn_ranges_has(&x->received, e->seq))
         return;
     struct uplink_flight *f = flight_of(x, 0);
@@ -509,19 +458,6 @@ static void on_row(struct uplink *x, const struct uplink_event *e)
             .state = e->seq <= x->at.published ? ROW_FROZEN : ROW_COMMITTED,
             .probe = probe,
         };
-}
-
-static void on_no_row(struct uplink *x)
-{
-    if (!x->fetching)
-        return;
-    x->fetching = false;
-    if (x->fetching_live) {
-        x->live_next = x->fetch_end;
-    } else {
-        x->back_next = x->fetch_end;
-        x->probing = 0;
-    }
 }
 
 static void on_frozen(struct uplink *x, const struct uplink_event *e)
@@ -588,11 +524,7 @@ static void time_out(struct uplink *x, struct uplink_flight *f, int64_t now)
     f->tries++;
     f->state = row_step(f->state, ROW_TIMEOUT).next;
     x->stats.timeouts++;
-    if (f->sent_ms < x->halved_ms)
-        return; // part of the loss that halved the window already
-    x->halved_ms = now;
-    x->window = x->window > 1 ? x->window / 2 : 1;
-    x->timeouts_in_row++;
+    uplink_window_timeout(&x->window, f->sent_ms, now);
 }
 
 // The bridge answers nothing: perhaps it never saw our birth. Say it again after 1, 2, 4, 8, ...
@@ -600,7 +532,7 @@ static void time_out(struct uplink *x, struct uplink_flight *f, int64_t now)
 static void announce_if_deaf(struct uplink *x, uint32_t before, int64_t now,
                              struct uplink_actions *a)
 {
-    uint32_t n = x->timeouts_in_row;
+    uint32_t n = x->window.timeouts_in_row;
     if (n != before && (n & (n - 1)) == 0)
         announce(x, now, a);
 }
@@ -618,11 +550,9 @@ static void probe_if_due(struct uplink *x, int64_t now)
         plan_probe(x, now);
         return;
     }
-    x->probing = x->probe_batch ? x->probe_batch : 1;
+    uplink_scan_probe(&x->scan, x->at.low, x->at.next, x->probe_batch ? x->probe_batch : 1);
     x->probes++;
     x->probe_batch = 1;
-    x->back_next = x->at.low;
-    x->live_from = x->live_next = x->at.next; // what was live has been sent: it is backlog now
     plan_probe(x, now);
 }
 
@@ -632,7 +562,7 @@ static void on_time(struct uplink *x, int64_t now, struct uplink_actions *a)
         announce(x, now, a);
     if (x->phase != UPLINK_PHASE_OPEN)
         return;
-    uint32_t before = x->timeouts_in_row;
+    uint32_t before = x->window.timeouts_in_row;
     for (int i = 0; i < UPLINK_WINDOW_MAX; i++)
         if (x->flight[i].out && x->flight[i].deadline_ms <= now)
             time_out(x, &x->flight[i], now);
@@ -649,8 +579,8 @@ void uplink_reconf(struct uplink *x, const struct uplink_conf *conf)
         x->conf.window = 1;
     if (x->conf.window > UPLINK_WINDOW_MAX)
         x->conf.window = UPLINK_WINDOW_MAX;
-    if (x->window > x->conf.window)
-        x->window = x->conf.window;
+    if (x->window.rows > x->conf.window)
+        x->window.rows = x->conf.window;
     if (x->conf.live > x->conf.window)
         x->conf.live = x->conf.window;
 }
@@ -658,58 +588,69 @@ void uplink_reconf(struct uplink *x, const struct uplink_conf *conf)
 void uplink_init(struct uplink *x, const struct uplink_conf *conf, const struct uplink_saved *saved)
 {
     *x = (struct uplink){
-        .at = *saved, .window = 1, .probe_batch = 1, .objects_known = saved->objects};
+        .at = *saved, .window = {.rows = 1}, .probe_batch = 1, .objects_known = saved->objects};
     uplink_reconf(x, conf);
     rn_rand_init(&x->rand, conf->seed);
     rn_ranges_init(&x->received, x->storage, UPLINK_RANGES);
     rescan(x);
 }
 
-static void dispatch(struct uplink *x, const struct uplink_event *e, int64_t now,
-                     struct uplink_actions *a)
+// What comes from the bridge and the connection to it; false: something else.
+static bool from_bridge(struct uplink *x, const struct uplink_event *e, int64_t now,
+                        struct uplink_actions *a)
 {
     switch (e->type) {
     case UPLINK_CONNECTED:
         on_connected(x, now, a);
-        break;
+        return true;
     case UPLINK_DISCONNECTED:
         on_disconnected(x);
-        break;
+        return true;
     case UPLINK_BRIDGE_BACK:
         on_bridge_back(x, e, now);
-        break;
+        return true;
+    case UPLINK_GOT_HELLO:
+        on_hello(x, e, a);
+        return true;
+    case UPLINK_GOT_ACK:
+        on_ack(x, e, now, a);
+        return true;
+    case UPLINK_GOT_RECEIVED:
+        on_received(x, e, now);
+        return true;
+    case UPLINK_GOT_DURABLE:
+        settle(x, e, ROW_DURABLE, a);
+        return true;
+    case UPLINK_GOT_REFUSED:
+        on_refused(x, e, a);
+        return true;
+    case UPLINK_GOT_NEED:
+        uplink_keys_need(x, e, now, a);
+        return true;
+    case UPLINK_GOT_CONFLICT:
+        on_conflict(x, e, a);
+        return true;
+    default:
+        return false;
+    }
+}
+
+// What comes from the clock and the buffer, answers to actions above all.
+static void from_here(struct uplink *x, const struct uplink_event *e, int64_t now,
+                      struct uplink_actions *a)
+{
+    switch (e->type) {
     case UPLINK_TIME:
         on_time(x, now, a);
         break;
     case UPLINK_COMMITTED:
         on_committed(x, e);
         break;
-    case UPLINK_GOT_HELLO:
-        on_hello(x, e, a);
-        break;
-    case UPLINK_GOT_ACK:
-        on_ack(x, e, now, a);
-        break;
-    case UPLINK_GOT_RECEIVED:
-        on_received(x, e, now);
-        break;
-    case UPLINK_GOT_DURABLE:
-        settle(x, e, ROW_DURABLE, a);
-        break;
-    case UPLINK_GOT_REFUSED:
-        on_refused(x, e, a);
-        break;
-    case UPLINK_GOT_NEED:
-        uplink_keys_need(x, e, now, a);
-        break;
-    case UPLINK_GOT_CONFLICT:
-        on_conflict(x, e, a);
-        break;
     case UPLINK_ROW:
         on_row(x, e);
         break;
     case UPLINK_NO_ROW:
-        on_no_row(x);
+        uplink_scan_nothing(&x->scan);
         break;
     case UPLINK_FROZEN:
         on_frozen(x, e);
@@ -732,6 +673,8 @@ static void dispatch(struct uplink *x, const struct uplink_event *e, int64_t now
     case UPLINK_GONE:
         on_gone(x, e);
         break;
+    default:
+        break;
     }
 }
 
@@ -743,7 +686,8 @@ void uplink_step(struct uplink *x, const struct uplink_event *event, int64_t mon
         x->hold_ms = 0;
     if (mono_ms >= x->blocked_ms)
         x->blocked_ms = 0;
-    dispatch(x, event, mono_ms, actions);
+    if (!from_bridge(x, event, mono_ms, actions))
+        from_here(x, event, mono_ms, actions);
     if (!event->more)
         pump(x, mono_ms, actions);
 }

@@ -15,6 +15,8 @@
 #define AGENT_UPLINK_H
 
 #include "agent/rowlife.h"
+#include "agent/uplink_scan.h"
+#include "agent/uplink_window.h"
 #include <runnel/rand.h>
 #include <runnel/ranges.h>
 #include <runnel/wire.h>
@@ -162,18 +164,15 @@ struct uplink {
     struct uplink_bound bound[UPLINK_BOUND];
     uint32_t bound_next;
     uint32_t objects_known; // hints and bases up to this number may be in the log that answers
-    uint32_t window, peer_window; // ours now; the bridge's bound, 0: none said
-    uint64_t live_from;           // rows from here on are live, those before are backlog
-    uint64_t live_next, back_next;
-    uint64_t fetch_end; // of the range that is being looked at
-    bool live_turn, fetching, fetching_live, freezing, acks_count;
-    uint32_t probing, probe_batch; // rows still to probe; how many the next probe takes
-    uint32_t probes;               // unanswered in a row
-    int64_t probe_ms;              // when; 0: not planned
-    uint32_t hellos;               // births sent without an answer
-    int64_t hello_ms, hold_ms, blocked_ms, halved_ms;
-    uint32_t timeouts_in_row, relabels;
-    int64_t srtt_ms; // 0: not measured
+    struct uplink_window window;
+    struct uplink_scan scan;
+    bool freezing, acks_count;
+    uint32_t probe_batch; // how many rows the next probe takes
+    uint32_t probes;      // unanswered in a row
+    int64_t probe_ms;     // when; 0: not planned
+    uint32_t hellos;      // births sent without an answer
+    int64_t hello_ms, hold_ms, blocked_ms;
+    uint32_t relabels;
     struct uplink_stats stats;
 };
 

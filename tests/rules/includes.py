@@ -59,7 +59,7 @@ EXCEPTIONS = [
 # Files that decide and do nothing else: no I/O, clock, thread or randomness.
 CORES = [
     "agent/evict.c", "agent/keepalive.c", "agent/ledger.c", "agent/news.c", "agent/remote.c", "agent/rowlife.c", "agent/schedule.c",
-    "agent/uplink.c", "agent/uplink_keys.c",
+    "agent/uplink.c", "agent/uplink_keys.c", "agent/uplink_scan.c", "agent/uplink_window.c",
     "bridge/acker.c", "bridge/dedupe.c", "bridge/liveness.c", "bridge/sink/policy.c",
     "lib/mqtt/machine.c",
 ]

@@ -399,7 +399,7 @@ static void do_send(struct world *w, const struct uplink_action *a)
         return;
     }
     check(w, a->seq <= w->disk.published, "sent before its name was committed as used");
-    uint32_t most = w->core.window > w->core.conf.live ? w->core.window : w->core.conf.live;
+    uint32_t most = w->core.window.rows > w->core.conf.live ? w->core.window.rows : w->core.conf.live;
     check(w, uplink_in_flight(&w->core) <= most, "more in flight than the window");
     for (uint64_t s = 1; s < a->low; s++)
         check(w, !w->disk.row[s].there, "a row below low is pending");

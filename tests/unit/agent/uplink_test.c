@@ -263,11 +263,11 @@ static void an_answer_that_waited_for_others_says_nothing_of_the_way(void **stat
     commit(&a);
     a.now += 170000;
     answer(&a);
-    assert_int_equal(a.core.srtt_ms, 0);
+    assert_int_equal(a.core.window.srtt_ms, 0);
     commit(&a);
     a.now += 187000; // seven seconds late: that is the way
     answer(&a);
-    assert_in_range(a.core.srtt_ms, 1, 7000);
+    assert_in_range(a.core.window.srtt_ms, 1, 7000);
 }
 
 int main(void)
