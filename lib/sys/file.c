@@ -207,8 +207,13 @@ static int by_name(const void *a, const void *b)
 static int collect(DIR *dir, const char *folder, const char *suffix, int max, char **names,
                    int *count, struct rn_err *err)
 {
-    struct dirent *entry;
-    while ((entry = readdir(dir))) {
+    for (;;) {
+        errno = 0; // readdir tells the end and an error alike
+        const struct dirent *entry = readdir(dir);
+        if (!entry && errno)
+            return rn_fail_errno(err, "list folder %s", folder);
+        if (!entry)
+            break;
         if (entry->d_name[0] == '.' || !ends_in(entry->d_name, suffix))
             continue;
         if (*count == max)

@@ -168,6 +168,29 @@ static void a_file_is_replaced_whole_or_not_at_all(void **state)
     rn_buf_release(&buf);
 }
 
+static void a_folder_that_cannot_be_read_to_its_end_is_not_a_shorter_one(void **state)
+{
+    struct fixture *f = *state;
+    char **names, path[128];
+    int count = 0, failures = 0;
+    bool fired = true;
+    for (char name = 'a'; name < 'e'; name++) {
+        snprintf(path, sizeof path, "%s/%c.x", f->folder, name);
+        assert_int_equal(rn_file_replace(path, rn_span_text("x"), 0600, &f->err), RN_OK);
+    }
+    for (long n = 1; fired; n++) {
+        faults_arm(FAULT_READ, n, EIO);
+        int rc = rn_names_list(f->folder, ".x", 10, &names, &count, &f->err);
+        fired = faults_disarm();
+        failures += rc == RN_EIO;
+        if (rc == RN_OK) {
+            rn_names_free(names, count);
+            assert_int_equal(count, 4);
+        }
+    }
+    assert_true(failures > 4);
+}
+
 // --- damaged files --------------------------------------------------------------------------
 
 static int open_code(struct fixture *f)
@@ -398,6 +421,7 @@ int main(void)
         CASE(a_file_is_replaced_whole_or_not_at_all),
         CASE(a_read_that_fails_once_is_never_called_damage),
         CASE(a_number_that_cannot_be_read_is_an_error),
+        CASE(a_folder_that_cannot_be_read_to_its_end_is_not_a_shorter_one),
         CASE(a_file_that_is_no_database_is_told_apart),
         CASE(a_page_overwritten_in_the_middle_is_found_by_the_check),
         CASE(a_truncated_file_is_found_when_read),
