@@ -53,6 +53,8 @@ static int read_state(struct cursor_db *out, uint64_t log_id, uint64_t log_head,
     if (rc > 0) {
         struct rn_span saved = rn_column_blob(stmt, 2);
         rn_buf_append(&out->saved, saved.data, saved.len);
+        if (!rn_buf_ok(&out->saved)) // without it a sink would begin anew
+            rc = rn_fail(err, rn_buf_status(&out->saved), "no room for what its sink has saved");
         out->position = (uint64_t)rn_column_int(stmt, 1);
         out->fresh = (uint64_t)rn_column_int(stmt, 0) != log_id || out->position > log_head;
     }
@@ -113,6 +115,8 @@ void cursor_db_close(struct cursor_db *db)
 int cursor_db_move(struct cursor_db *db, uint64_t position, const struct cursor_hooks *hooks,
                    struct rn_err *err)
 {
+    if (!rn_buf_ok(&db->saved))
+        return rn_fail(err, rn_buf_status(&db->saved), "no room for what its sink is to save");
     int rc = rn_db_begin(db->db, err);
     if (rc < 0)
         return rc;

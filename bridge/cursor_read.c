@@ -174,6 +174,7 @@ void cursor_finish_group(struct cursor *c)
 struct loading {
     struct cursor *cursor;
     int64_t broken; // a letter that is no line; 0: none
+    int rc;         // negative: a letter could not be loaded now
     struct rn_err err;
 };
 
@@ -181,10 +182,13 @@ static bool load_letter(void *arg, const struct dead_letter *letter)
 {
     struct loading *load = arg;
     struct cursor *c = load->cursor;
-    if (replay_run_new(&c->replay[c->nreplay], letter, &load->err) < 0) {
+    int rc = replay_run_new(&c->replay[c->nreplay], letter, &load->err);
+    if (rc == RN_ENOMEM)
+        load->rc = rc;
+    else if (rc < 0)
         load->broken = letter->id;
+    if (rc < 0)
         return false;
-    }
     c->runs[c->nreplay] = &c->replay[c->nreplay]->run;
     return ++c->nreplay < CURSOR_REPLAY_AT_ONCE;
 }
@@ -195,10 +199,15 @@ bool cursor_load_letters(struct cursor *c)
     struct loading load = {.cursor = c};
     int n = deadletters_waiting(c->dead, c->conf->name, CURSOR_REPLAY_AT_ONCE, load_letter, &load,
                                 &err);
-    if (n >= 0 && load.broken)
+    if (n >= 0 && load.rc < 0) {
+        err = load.err;
+        n = load.rc;
+    } else if (n >= 0 && load.broken) {
         n = deadletters_failed(c->dead, load.broken, load.err.text, &err);
+    }
     if (n < 0) {
         cursor_drop_replay(c);
+        atomic_store(&c->replay_asked, true); // their marks are still there
         cursor_own_trouble(c, &err, CURSOR_STORE_RETRY_MS);
         return true;
     }

@@ -264,9 +264,10 @@ static int load_install(struct dedupe *dedupe, struct dedupe_device *dev, const 
     uint64_t count = get(at, 4), gone;
     if (count * ITEM_BYTES > (uint64_t)(end - *at))
         return RN_ECORRUPT;
+    uint64_t refused = dedupe->installs_refused;
     struct dedupe_install *in = dedupe_announce(dedupe, dev, install, heard_ms, &gone);
     if (!in)
-        return RN_ELIMIT;
+        return dedupe->installs_refused > refused ? RN_ELIMIT : RN_ENOMEM;
     in->floor = floor;
     in->max_seq = max_seq;
     for (uint64_t i = 0; i < count; i++) {
@@ -287,7 +288,9 @@ int dedupe_load(struct dedupe *dedupe, struct dedupe_device *dev, struct rn_span
     while (at < end) {
         int rc = load_install(dedupe, dev, &at, end);
         if (rc)
-            return rn_fail(err, rc, "saved dedupe state is damaged");
+            return rn_fail(err, rc,
+                           rc == RN_ENOMEM ? "no memory for saved dedupe state"
+                                           : "saved dedupe state is damaged");
     }
     return RN_OK;
 }

@@ -75,9 +75,9 @@ static int read_hex(const char *path, uint8_t key[32], struct rn_err *err)
     int rc = rn_file_read(path, &text, err);
     if (rc == 0) {
         char *hex = strdup(rn_buf_cstr(&text));
-        if (!hex)
+        if (!hex || !rn_buf_ok(&text)) {
             rc = rn_fail(err, RN_ENOMEM, "out of memory");
-        if (hex) {
+        } else {
             hex[strcspn(hex, "\r\n")] = 0;
             if (rn_unhex(key, RN_ED25519_KEY_BYTES, hex) != 0)
                 rc = rn_fail(err, RN_ECORRUPT, "%s: expected 64 hex digits", path);
@@ -86,6 +86,28 @@ static int read_hex(const char *path, uint8_t key[32], struct rn_err *err)
     }
     rn_buf_release(&text);
     return rc;
+}
+
+// 1: it is there, 0: it is not.
+static int is_there(const char *path, struct rn_err *err)
+{
+    if (access(path, F_OK) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : rn_fail_errno(err, "%s", path);
+}
+
+// A key is made if there is none, and only then: every device has the old one pinned.
+static int load_secret(struct desired *desired, const char *path, uint8_t public_key[32],
+                       struct rn_err *err)
+{
+    int rc = is_there(path, err);
+    if (rc == 1) {
+        rc = read_hex(path, desired->seed, err);
+        return rc < 0 ? rc : rn_ed25519_public(public_key, desired->seed, err);
+    }
+    if (rc == 0)
+        rc = rn_ed25519_keygen(desired->seed, public_key, err);
+    return rc < 0 ? rc : write_hex(path, desired->seed, 0600, err);
 }
 
 static int load_key(struct desired *desired, const char *folder, struct rn_err *err)
@@ -97,15 +119,7 @@ static int load_key(struct desired *desired, const char *folder, struct rn_err *
         rc = rn_path_join(public_path, sizeof public_path, folder, "config.pub", err);
     if (rc < 0)
         return rc;
-    if (access(secret_path, F_OK) == 0) {
-        rc = read_hex(secret_path, desired->seed, err);
-        if (rc == 0)
-            rc = rn_ed25519_public(public_key, desired->seed, err);
-    } else {
-        rc = rn_ed25519_keygen(desired->seed, public_key, err);
-        if (rc == 0)
-            rc = write_hex(secret_path, desired->seed, 0600, err);
-    }
+    rc = load_secret(desired, secret_path, public_key, err);
     if (rc == 0 && access(public_path, F_OK) != 0)
         rc = write_hex(public_path, public_key, 0644, err);
     if (rc == 0)

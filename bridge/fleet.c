@@ -172,11 +172,14 @@ bool fleet_bucket_take(struct fleet_bucket *bucket, int64_t now_ms, int64_t burs
 
 // ---- fleet.db ----------------------------------------------------------------------------------
 
-static void load_device(struct fleet *fleet, struct rn_stmt *row, int64_t now_ms)
+// What did not fit the maximum is passed over; what there was no memory for would be saved without
+// all that is known of it.
+static int load_device(struct fleet *fleet, struct rn_stmt *row, int64_t now_ms)
 {
+    uint64_t refused = fleet->refused;
     struct fleet_device *dev = add(fleet, rn_column_text(row, 0));
     if (!dev)
-        return;
+        return fleet->refused > refused ? RN_OK : RN_ENOMEM;
     dev->live = (struct live_device){.state = (enum live_state)rn_column_int(row, 1),
                                      .reason = (enum live_reason)rn_column_int(row, 2),
                                      .retired = rn_column_int(row, 3) != 0,
@@ -199,40 +202,45 @@ static void load_device(struct fleet *fleet, struct rn_stmt *row, int64_t now_ms
     if (dev->has_ledger)
         memcpy(&dev->ledger, ledger.data, ledger.len);
     live_enter(&fleet->live, &dev->live, now_ms);
+    return RN_OK;
 }
 
-static void load_install(struct fleet *fleet, struct rn_stmt *row)
+static int load_install(struct fleet *fleet, struct rn_stmt *row, int64_t now_ms)
 {
+    (void)now_ms;
     struct fleet_device *dev = fleet_find(fleet, rn_column_text(row, 0));
-    uint64_t gone;
+    uint64_t gone, refused = fleet->dedupe.installs_refused;
     if (!dev)
-        return;
+        return RN_OK;
     struct fleet_install *in =
         fleet_announce(dev, (uint64_t)rn_column_int(row, 1), rn_column_int(row, 4), &gone);
     if (!in)
-        return;
+        return fleet->dedupe.installs_refused > refused ? RN_OK : RN_ENOMEM;
     in->max_epoch = (uint64_t)rn_column_int(row, 2);
     in->fingerprint = (uint64_t)rn_column_int(row, 3);
     in->saved = true;
+    return RN_OK;
+}
+
+static int load_rows(struct fleet *fleet, const char *sql, int64_t now_ms,
+                     int (*take)(struct fleet *fleet, struct rn_stmt *row, int64_t now_ms),
+                     struct rn_err *err)
+{
+    struct rn_stmt *rows;
+    int rc = rn_db_prepare(&rows, fleet->store->db, sql, err);
+    if (rc)
+        return rc;
+    while ((rc = rn_stmt_step(rows, err)) == 1 && (rc = take(fleet, rows, now_ms)) == RN_OK)
+        ;
+    rn_stmt_free(rows);
+    return rc == RN_ENOMEM ? rn_fail(err, rc, "no memory for the devices that are known") : rc;
 }
 
 static int load(struct fleet *fleet, int64_t now_ms, struct rn_err *err)
 {
-    struct rn_stmt *rows;
-    int rc = rn_db_prepare(&rows, fleet->store->db, "SELECT * FROM device", err);
-    if (rc)
-        return rc;
-    while ((rc = rn_stmt_step(rows, err)) == 1)
-        load_device(fleet, rows, now_ms);
-    rn_stmt_free(rows);
-    if (rc < 0)
-        return rc;
-    rc = rn_db_prepare(&rows, fleet->store->db, "SELECT * FROM install ORDER BY heard_ms", err);
-    if (rc)
-        return rc;
-    while ((rc = rn_stmt_step(rows, err)) == 1)
-        load_install(fleet, rows);
-    rn_stmt_free(rows);
+    int rc = load_rows(fleet, "SELECT * FROM device", now_ms, load_device, err);
+    if (rc == RN_OK)
+        rc = load_rows(fleet, "SELECT * FROM install ORDER BY heard_ms", now_ms, load_install, err);
     for (uint32_t i = 0; i < fleet->count; i++)
         fleet->device[i]->dirty = false;
     return rc;

@@ -12,7 +12,7 @@
 
 struct sealed {
     uint64_t first, last;
-    int64_t bytes, utc_ms; // utc_ms: when it was sealed
+    int64_t bytes, utc_ms; // utc_ms: when it was sealed; 0: unknown
 };
 
 struct log {
@@ -21,7 +21,7 @@ struct log {
     struct log_saver saver;
     uint64_t id;
     struct sealed *sealed; // ascending
-    int nsealed;
+    int nsealed, sealed_room;
     int64_t sealed_bytes;
     struct segment *open;
     uint64_t head;          // highest committed
@@ -62,21 +62,34 @@ static int load_id(struct log *log, struct rn_err *err)
     rc = rn_file_read(path, &buf, err);
     if (rc == RN_OK)
         log->id = strtoull(rn_buf_cstr(&buf), NULL, 16) & RN_ID_MAX;
-    return rc == RN_OK && log->id ? RN_OK : make_id(log, err);
+    else if (rc != RN_ENOENT && rc != RN_ELIMIT) // it may be there
+        return rc;
+    return log->id ? RN_OK : make_id(log, err);
+}
+
+// Room for one more.
+static int reserve_sealed(struct log *log, struct rn_err *err)
+{
+    if (log->nsealed < log->sealed_room)
+        return RN_OK;
+    struct sealed *list = realloc(log->sealed, ((size_t)log->nsealed + 1) * sizeof *list);
+    if (!list)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
+    log->sealed = list;
+    log->sealed_room = log->nsealed + 1;
+    return RN_OK;
 }
 
 static int add_sealed(struct log *log, uint64_t first, uint64_t last, struct rn_err *err)
 {
     char path[SEGMENT_PATH_MAX];
     int rc = segment_path(path, log->folder, first, err);
+    if (rc == RN_OK)
+        rc = reserve_sealed(log, err);
     if (rc)
         return rc;
-    struct sealed *list = realloc(log->sealed, ((size_t)log->nsealed + 1) * sizeof *list);
-    if (!list)
-        return rn_fail(err, RN_ENOMEM, "out of memory");
-    log->sealed = list;
     int64_t bytes = segment_file_bytes(path);
-    list[log->nsealed++] = (struct sealed){first, last, bytes, segment_file_utc_ms(path)};
+    log->sealed[log->nsealed++] = (struct sealed){first, last, bytes, segment_file_utc_ms(path)};
     log->sealed_bytes += bytes;
     return RN_OK;
 }
@@ -101,12 +114,14 @@ static int open_new(struct log *log, uint64_t first, struct rn_err *err)
 static int quarantine(struct log *log, const char *path, uint64_t first, struct rn_err *err)
 {
     uint64_t beyond = first + SEGMENT_MAX_ROWS;
+    int rc = make_id(log, err); // first: without it the positions would be given out again
+    if (rc)
+        return rc;
     snprintf(log->quarantined, sizeof log->quarantined, "%s.damaged", path);
     if (rename(path, log->quarantined) != 0)
         return rn_fail_errno(err, "cannot put aside the damaged segment %s", path);
     segment_remove(path); // its WAL must not be applied to another file
-    int rc = make_id(log, err);
-    return rc == RN_OK ? open_new(log, beyond, err) : rc;
+    return open_new(log, beyond, err);
 }
 
 static int open_newest(struct log *log, uint64_t first, struct rn_err *err)
@@ -263,7 +278,9 @@ void log_rollback(struct log *log)
 static int roll(struct log *log, struct rn_err *err)
 {
     uint64_t first = segment_first(log->open), last = log->head;
-    int rc = segment_seal(log->open, &log->saver, err);
+    int rc = reserve_sealed(log, err); // once it is sealed nothing may keep it from being listed
+    if (rc == RN_OK)
+        rc = segment_seal(log->open, &log->saver, err);
     if (rc)
         return rc;
     struct segment *done = log->open;
@@ -315,7 +332,8 @@ static bool may_go(const struct log *log, uint64_t needed, int64_t utc_ms)
     const struct sealed *oldest = &log->sealed[0];
     if (!log->nsealed || oldest->last > needed)
         return false;
-    bool old = log->conf.max_age_ms && utc_ms - oldest->utc_ms > log->conf.max_age_ms;
+    bool old =
+        log->conf.max_age_ms && oldest->utc_ms && utc_ms - oldest->utc_ms > log->conf.max_age_ms;
     return old || log_bytes(log) > log->conf.history_bytes;
 }
 

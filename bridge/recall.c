@@ -1,13 +1,20 @@
 // See recall.h.
 #include "bridge/recall.h"
 
+// No room for a device or an install is no error: they are refused also later on. Without memory
+// their batches would come into the log a second time.
+static int left_out(uint64_t refused_before, uint64_t refused)
+{
+    return refused > refused_before ? RN_OK : RN_ENOMEM;
+}
+
 static int replay_saved(void *arg, const char *name, struct rn_span state)
 {
     struct fleet *fleet = arg;
-    uint64_t gone;
+    uint64_t gone, refused = fleet->refused;
     struct fleet_device *dev = fleet_get(fleet, name, 0, 0);
     if (!dev)
-        return RN_OK;
+        return left_out(refused, fleet->refused);
     int rc = dedupe_load(&fleet->dedupe, &dev->dedupe, state, NULL);
     for (uint32_t i = 0; rc == RN_OK && i < dev->dedupe.ninstalls; i++) {
         const struct dedupe_install *in = dev->dedupe.install[i];
@@ -20,15 +27,15 @@ static int replay_saved(void *arg, const char *name, struct rn_span state)
 static int replay_row(void *arg, const struct log_head_row *row)
 {
     struct fleet *fleet = arg;
-    uint64_t gone;
+    uint64_t gone, refused = fleet->refused, installs = fleet->dedupe.installs_refused;
     struct fleet_device *dev = fleet_get(fleet, row->dev, 0, 0);
     if (!dev)
-        return RN_OK;
+        return left_out(refused, fleet->refused);
     struct fleet_install *in = fleet_install_find(dev, row->install);
     if (!in)
         in = fleet_announce(dev, row->install, 0, &gone);
     if (!in)
-        return RN_OK;
+        return left_out(installs, fleet->dedupe.installs_refused);
     return dedupe_restore(&fleet->dedupe, &dev->dedupe, in->batches, row->seq, row->crc);
 }
 

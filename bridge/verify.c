@@ -66,32 +66,45 @@ static const char setup[] =
     "CREATE TABLE IF NOT EXISTS refusal(slot INTEGER PRIMARY KEY, n INTEGER, dev TEXT,"
     " install INTEGER, seq INTEGER, position INTEGER, reason INTEGER, text TEXT);";
 
-static struct device *device_of(struct verify *v, const char *dev)
+static struct device *device_of(const struct verify *v, const char *dev)
 {
-    struct rn_span key = rn_span_text(dev);
-    struct device *d = rn_map_get(&v->devices, key);
-    if (d)
-        return d;
-    d = calloc(1, sizeof *d);
-    if (!d)
-        return NULL;
-    snprintf(d->dev, sizeof d->dev, "%s", dev);
-    rn_map_init(&d->last, SERIES_PER_DEVICE, v->devices.seed);
-    if (rn_map_put(&v->devices, key, d) < 0) {
-        free(d);
-        return NULL;
-    }
-    return d;
+    return rn_map_get(&v->devices, rn_span_text(dev));
 }
 
-static int load_totals(struct verify *v, struct rn_db *db)
+// Made if it is not there. More than the maximum are not kept: the totals have them.
+static int know_device(struct verify *v, const char *dev, struct rn_err *err)
 {
-    atomic_store(&v->batches, (uint64_t)rn_db_int(db, "SELECT batches FROM totals", 0));
-    atomic_store(&v->samples, (uint64_t)rn_db_int(db, "SELECT samples FROM totals", 0));
-    atomic_store(&v->bytes, (uint64_t)rn_db_int(db, "SELECT bytes FROM totals", 0));
-    atomic_store(&v->refused, (uint64_t)rn_db_int(db, "SELECT refused FROM totals", 0));
-    v->saved_refused = (uint64_t)rn_db_int(db, "SELECT max(n) FROM refusal", 0);
-    return RN_OK;
+    if (device_of(v, dev))
+        return RN_OK;
+    struct device *d = calloc(1, sizeof *d);
+    int rc = RN_ENOMEM;
+    if (d) {
+        snprintf(d->dev, sizeof d->dev, "%s", dev);
+        rn_map_init(&d->last, SERIES_PER_DEVICE, v->devices.seed);
+        rc = rn_map_put(&v->devices, rn_span_text(dev), d);
+    }
+    if (rc < 0)
+        free(d);
+    return rc == RN_ENOMEM ? rn_fail(err, rc, "no memory for a device's counts") : RN_OK;
+}
+
+// They are written back with the next commit: none may begin at 0 because it could not be read.
+static int load_totals(struct verify *v, struct rn_db *db, struct rn_err *err)
+{
+    static const char *const names[] = {"batches", "samples", "bytes", "refused"};
+    _Atomic uint64_t *const totals[] = {&v->batches, &v->samples, &v->bytes, &v->refused};
+    char sql[64];
+    int64_t value;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(sql, sizeof sql, "SELECT %s FROM totals", names[i]);
+        int rc = rn_db_get_int(db, sql, 0, &value, err);
+        if (rc < 0)
+            return rc;
+        atomic_store(totals[i], (uint64_t)value);
+    }
+    int rc = rn_db_get_int(db, "SELECT max(n) FROM refusal", 0, &value, err);
+    v->saved_refused = rc < 0 ? 0 : (uint64_t)value;
+    return rc;
 }
 
 static int load_devices(struct verify *v, struct rn_db *db, struct rn_err *err)
@@ -102,9 +115,13 @@ static int load_devices(struct verify *v, struct rn_db *db, struct rn_err *err)
     if (rc < 0)
         return rc;
     while ((rc = rn_stmt_step(stmt, err)) > 0) {
-        struct device *d = device_of(v, rn_column_text(stmt, 0));
+        const char *dev = rn_column_text(stmt, 0);
+        rc = know_device(v, dev, err);
+        if (rc < 0)
+            break;
+        struct device *d = device_of(v, dev);
         if (!d)
-            continue; // more than are kept in memory: the totals have them
+            continue;
         d->batches = (uint64_t)rn_column_int(stmt, 1);
         d->samples = (uint64_t)rn_column_int(stmt, 2);
         d->bytes = (uint64_t)rn_column_int(stmt, 3);
@@ -125,16 +142,21 @@ static int tell_refusals(struct verify *v, struct rn_db *db, struct rn_err *err)
         return rc;
     while ((rc = rn_stmt_step(stmt, err)) > 0) {
         struct cursor_refusal *refusal = calloc(1, sizeof *refusal);
-        if (!refusal)
+        if (!refusal) {
+            rc = rn_fail(err, RN_ENOMEM, "no memory for a refusal");
             break;
+        }
         snprintf(refusal->dev, sizeof refusal->dev, "%s", rn_column_text(stmt, 0));
         refusal->install = (uint64_t)rn_column_int(stmt, 1);
         refusal->seq = (uint64_t)rn_column_int(stmt, 2);
         refusal->position = (uint64_t)rn_column_int(stmt, 3);
         refusal->reason = (enum rn_refusal)rn_column_int(stmt, 4);
         snprintf(refusal->text, sizeof refusal->text, "%s", rn_column_text(stmt, 5));
-        if (!rn_queue_push(v->conf.refusals, refusal, sizeof *refusal))
+        if (!rn_queue_push(v->conf.refusals, refusal, sizeof *refusal)) {
             free(refusal);
+            rc = rn_fail(err, RN_EAGAIN, "the intake does not take refusals now");
+            break;
+        }
     }
     rn_stmt_free(stmt);
     return rc < 0 ? rc : RN_OK;
@@ -163,7 +185,7 @@ static int opened(void *arg, struct rn_db *db, struct rn_err *err)
                            "INSERT OR REPLACE INTO refusal VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                            err);
     if (rc == RN_OK)
-        rc = load_totals(v, db);
+        rc = load_totals(v, db, err);
     if (rc == RN_OK)
         rc = load_devices(v, db, err);
     if (rc == RN_OK)
@@ -407,7 +429,11 @@ static void verify_write(void *state, const struct rn_run *const *runs, uint32_t
 {
     struct verify *v = *(struct verify **)state;
     struct rn_err err;
-    int rc = refuse_all(v, runs, n, &err);
+    int rc = RN_OK;
+    for (uint32_t i = 0; i < n && rc == RN_OK; i++)
+        rc = know_device(v, runs[i]->dev, &err);
+    if (rc == RN_OK)
+        rc = refuse_all(v, runs, n, &err);
     for (uint32_t i = 0; i < n && rc == RN_OK; i++) {
         count_run(v, runs[i]);
         if (runs[i]->grid)
