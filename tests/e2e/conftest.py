@@ -42,3 +42,8 @@ def world(tmp_path, _pki):
     made = World(tmp_path, _pki)
     yield made
     made.close()
+
+
+@pytest.fixture
+def broker(world):
+    return world.broker()

@@ -1,5 +1,5 @@
-"""Hints and bases at the bridge: kept, asked for, decoded with, never mixed up. The device is the one
-of test_bridge_intake; columns come from the codec in tests/vectors, which is not Runnel's own.
+"""Hints and bases at the bridge: kept, asked for, decoded with, never mixed up. The columns come from
+the codec in tests/vectors, which is not Runnel's own.
 """
 
 import sqlite3
@@ -10,10 +10,10 @@ from pathlib import Path
 import cbor2
 import pytest
 
+from bridge_fixture import (CONFLICT, DURABLE, NEED, REFUSED, SCHEMA, Bridge, Device, body, canonical,
+                            now_tick)
 from runnel_test import wait_until
 from spine import lines
-from test_bridge_intake import (CONFLICT, DURABLE, NEED, REFUSED, SCHEMA, Bridge, Device, body, canonical,
-                                now_tick)
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "vectors"))
 import packed  # noqa: E402
@@ -93,11 +93,6 @@ class Stored(Bridge):
     def objects(self):
         with sqlite3.connect(f"file:{self.data}/schemas.db?mode=ro", uri=True) as db:
             return db.execute("select count(*) from object").fetchone()[0]
-
-
-@pytest.fixture
-def broker(world):
-    return world.broker()
 
 
 @pytest.fixture
