@@ -1,52 +1,28 @@
 // The encoder: the smallest body wins, a refused encoding is left out, a refused batch comes back
 // in encoding 0 with the same cells.
 #include "agent/encoder.h"
-#include <runnel/wire.h>
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "encoder_fixture.h"
 
 enum { TICKS = 60, COLUMNS = 3, TEXTS = TICKS * 8 };
 
-static uint64_t storage[4096], storage_again[4096];
-static uint8_t object_bytes[512];
-static struct rn_schema schema;
+static uint64_t storage[4096];
 static struct rn_grid grid;
-static struct rn_span object;
 
 // A counter, a gauge with decimals and literals among them, a text.
 static int make(void **state)
 {
     (void)state;
     static struct rn_field fields[COLUMNS];
-    static struct rn_series series;
-    static struct rn_group group;
-    struct rn_buf out;
     fields[0] = (struct rn_field){.name = rn_span_text("bytes"), .type = RN_UINT, .mul = 1};
     fields[1] =
         (struct rn_field){.name = rn_span_text("load"), .type = RN_FLOAT, .decimals = 2, .mul = 1};
     fields[2] = (struct rn_field){.name = rn_span_text("mode"), .type = RN_TEXT, .mul = 1};
-    group = (struct rn_group){.measurement = rn_span_text("m"),
-                              .every = 1,
-                              .fields = fields,
-                              .nfields = COLUMNS,
-                              .series = &series,
-                              .nseries = 1};
-    schema = (struct rn_schema){
-        .unit_ns = 1000000000, .step = 1, .groups = &group, .ngroups = 1, .ncolumns = COLUMNS};
-    rn_buf_init_fixed(&out, object_bytes, sizeof object_bytes);
-    assert_int_equal(rn_schema_encode(&schema, &out, NULL), RN_OK);
-    object = rn_buf_span(&out);
+    make_schema(fields, COLUMNS, 1);
     assert_int_equal(rn_grid_init(&grid, TICKS, COLUMNS, TEXTS, storage, sizeof storage, NULL),
                      RN_OK);
     for (uint32_t t = 0; t < TICKS; t++) {
         size_t bytes = rn_grid_at(&grid, 0, t), load = rn_grid_at(&grid, 1, t);
-        grid.times[t] = 1795255200 + t;
+        grid.times[t] = FIXTURE_TIME + t;
         grid.states[bytes] = RN_CELL_SCALED;
         grid.cells[bytes].i = 1000000 + 977 * (int64_t)t;
         if (t % 7 == 3)
@@ -131,23 +107,6 @@ static void other_encodings_can_be_allowed_while_it_runs(void **state)
     encoder_free(e);
 }
 
-static void assert_same_cells(const struct rn_grid *a, const struct rn_grid *b)
-{
-    assert_int_equal(a->n, b->n);
-    assert_int_equal(a->ncolumns, b->ncolumns);
-    assert_memory_equal(a->times, b->times, a->n * sizeof a->times[0]);
-    for (size_t i = 0; i < (size_t)a->n * a->ncolumns; i++) {
-        assert_int_equal(a->states[i], b->states[i]);
-        if (a->states[i] == RN_CELL_TEXT) {
-            struct rn_span one = rn_grid_text(a, i), two = rn_grid_text(b, i);
-            assert_int_equal(one.len, two.len);
-            assert_memory_equal(one.data, two.data, one.len);
-        } else if (a->states[i] != RN_CELL_MISSING) {
-            assert_int_equal(a->cells[i].i, b->cells[i].i);
-        }
-    }
-}
-
 static void a_refused_batch_comes_back_in_encoding_0_with_the_same_cells(void **state)
 {
     (void)state;
@@ -155,21 +114,12 @@ static void a_refused_batch_comes_back_in_encoding_0_with_the_same_cells(void **
         struct encoder *e = encoder_of(1u << from);
         struct rn_span packed, plain;
         struct rn_batch_info info;
-        struct rn_grid again;
         uint8_t sent[4096];
         assert_int_equal(encoder_smallest(e, &schema, 3, &grid, &packed, NULL), RN_OK);
-        assert_true(packed.len <= sizeof sent);
-        memcpy(sent, packed.data, packed.len);
-        packed.data = sent;
-        assert_int_equal(encoder_renew(e, object, packed, &info, &plain, NULL), RN_OK);
+        packed = keep(packed, sent);
+        assert_int_equal(encoder_renew(e, schema_object, packed, &info, &plain, NULL), RN_OK);
         assert_int_equal(info.enc, from);
-        assert_int_equal(rn_batch_open_body(plain, &info, NULL), RN_OK);
-        assert_int_equal(info.enc, RN_ENC_PLAIN);
-        assert_int_equal(info.schema_id, 3);
-        assert_int_equal(
-            rn_batch_decode(&schema, &info, &again, storage_again, sizeof storage_again, NULL),
-            RN_OK);
-        assert_same_cells(&grid, &again);
+        assert_plain(plain, &grid);
         encoder_free(e);
     }
 }
@@ -182,13 +132,11 @@ static void what_cannot_be_encoded_anew_is_said(void **state)
     uint8_t sent[4096];
     struct rn_batch_info info;
     assert_int_equal(encoder_smallest(e, &schema, 3, &grid, &body, NULL), RN_OK);
-    assert_true(body.len <= sizeof sent);
-    memcpy(sent, body.data, body.len);
-    body.data = sent;
-    assert_int_equal(encoder_renew(e, object, body, &info, &out, NULL), RN_EINVAL);
+    body = keep(body, sent);
+    assert_int_equal(encoder_renew(e, schema_object, body, &info, &out, NULL), RN_EINVAL);
     assert_int_equal(info.enc, RN_ENC_PLAIN);
     body.len--;
-    assert_true(encoder_renew(e, object, body, &info, &out, NULL) < 0);
+    assert_true(encoder_renew(e, schema_object, body, &info, &out, NULL) < 0);
     encoder_free(e);
 }
 
@@ -207,12 +155,7 @@ static struct rn_schema ruled_schema(void)
         tags[i] = (struct rn_tag){rn_span_text("of"), rn_span_text(i ? "b" : "a")};
         series[i] = (struct rn_series){&tags[i], 1};
     }
-    group = (struct rn_group){.measurement = rn_span_text("m"),
-                              .every = 1,
-                              .fields = &field,
-                              .nfields = 1,
-                              .series = series,
-                              .nseries = 2};
+    group = one_group(&field, 1, series, 2);
     return (struct rn_schema){.unit_ns = 1000000000,
                               .step = 1,
                               .groups = &group,
@@ -228,27 +171,25 @@ static void what_was_encoded_before_leaves_no_trace(void **state)
     struct rn_schema ruled = ruled_schema();
     struct encoder *e = encoder_of(1u << RN_ENC_RANGE);
     struct rn_grid two;
-    struct rn_span body;
+    struct rn_span body, first;
     uint8_t once[4096];
     uint32_t enc;
     assert_int_equal(rn_schema_check(&ruled, NULL), RN_OK);
-    assert_int_equal(rn_grid_init(&two, TICKS, 2, 0, storage_again, sizeof storage_again, NULL),
+    assert_int_equal(rn_grid_init(&two, TICKS, 2, 0, again_storage, sizeof again_storage, NULL),
                      RN_OK);
     for (uint32_t t = 0; t < TICKS; t++) {
-        two.times[t] = 1795255200 + t;
+        two.times[t] = FIXTURE_TIME + t;
         for (uint32_t c = 0; c < 2; c++) {
             two.states[rn_grid_at(&two, c, t)] = RN_CELL_SCALED;
             two.cells[rn_grid_at(&two, c, t)].i = 5000 + 31 * (int64_t)t;
         }
     }
     assert_int_equal(encoder_smallest(e, &ruled, 3, &two, &body, NULL), RN_OK);
-    size_t len = body.len;
-    assert_true(len <= sizeof once);
-    memcpy(once, body.data, len);
+    first = keep(body, once);
     cut(e, &enc);
     assert_int_equal(encoder_smallest(e, &ruled, 3, &two, &body, NULL), RN_OK);
-    assert_int_equal(body.len, len);
-    assert_memory_equal(body.data, once, len);
+    assert_int_equal(body.len, first.len);
+    assert_memory_equal(body.data, first.data, first.len);
     encoder_free(e);
 }
 

@@ -2,18 +2,11 @@
 // decoded with them and nothing else.
 #include "agent/encoder.h"
 #include "agent/refs.h"
+#include "encoder_fixture.h"
 #include <runnel/rand.h>
-#include <runnel/wire.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 enum { TICKS = 6, COLUMNS = 40, OBJECTS = 64 };
 
@@ -65,37 +58,21 @@ static int shelf_current(void *arg, enum rn_object kind, uint32_t schema_id, uin
     return RN_ENOENT;
 }
 
-static struct rn_schema schema;
-static uint8_t object_bytes[4096];
-static struct rn_span object;
-static uint64_t storage[8192], again_storage[8192], work[RN_DECODE_WORK / 8];
+static uint64_t storage[8192], work[RN_DECODE_WORK / 8];
 static struct rn_base base;
 static struct rn_hints hints;
 
-static int make_schema(void **state)
+static int make(void **state)
 {
     static struct rn_field fields[COLUMNS];
     static char names[COLUMNS][8];
-    static struct rn_series series;
-    static struct rn_group group;
-    struct rn_buf out;
     (void)state;
     for (int i = 0; i < COLUMNS; i++) {
         snprintf(names[i], sizeof names[i], "f%02d", i);
         fields[i] = (struct rn_field){.name = rn_span_text(names[i]), .type = RN_UINT, .mul = 1};
         fields[i].kind = i % 2 ? RN_COUNTER : RN_GAUGE;
     }
-    group = (struct rn_group){.measurement = rn_span_text("m"),
-                              .every = 1,
-                              .fields = fields,
-                              .nfields = COLUMNS,
-                              .series = &series,
-                              .nseries = 1};
-    schema = (struct rn_schema){
-        .unit_ns = 1000000000, .step = 10, .groups = &group, .ngroups = 1, .ncolumns = COLUMNS};
-    rn_buf_init_fixed(&out, object_bytes, sizeof object_bytes);
-    assert_int_equal(rn_schema_encode(&schema, &out, NULL), RN_OK);
-    object = rn_buf_span(&out);
+    make_schema(fields, COLUMNS, 10);
     return 0;
 }
 
@@ -109,7 +86,7 @@ struct host {
 static void boot(struct host *h, uint64_t seed)
 {
     rn_rand_init(&h->rand, seed);
-    h->time = 1795255200;
+    h->time = FIXTURE_TIME;
     for (int i = 0; i < COLUMNS; i++)
         h->at[i] = (int64_t)rn_rand_below(&h->rand, 1ULL << (10 + i % 30));
 }
@@ -161,8 +138,7 @@ static void check_decodes(struct bench *b, struct rn_span body, struct rn_batch_
     assert_int_equal(rn_batch_decode_with(&schema, info, &with, &again, again_storage,
                                           sizeof again_storage, work, sizeof work, NULL),
                      RN_OK);
-    for (size_t i = 0; i < TICKS * COLUMNS; i++)
-        assert_int_equal(again.cells[i].i, b->host.grid.cells[i].i);
+    assert_same_cells(&b->host.grid, &again);
 }
 
 static struct rn_span cut(struct bench *b, uint32_t schema_id, struct rn_batch_info *info)
@@ -181,8 +157,7 @@ static struct rn_span cut(struct bench *b, uint32_t schema_id, struct rn_batch_i
                      RN_OK);
     assert_true(body.len <= out.len); // never worse than without
     b->plain += out.len;
-    memcpy(copy, body.data, body.len);
-    return (struct rn_span){copy, body.len};
+    return keep(body, copy);
 }
 
 static void run(struct bench *b, int batches, bool still)
@@ -309,22 +284,15 @@ static void a_bridge_that_refuses_them_gets_none_on_this_connection(void **state
     (void)state;
     struct rn_batch_info info, again;
     struct rn_span body, plain;
-    struct rn_grid grid;
     struct bench *b = new_bench(7);
     run(b, 200, false);
     next_batch(&b->host, false);
     body = cut(b, 3, &info);
     assert_true(info.has_base && info.has_hints);
-    assert_int_equal(encoder_renew(b->e, object, body, &again, &plain, NULL), RN_OK);
+    assert_int_equal(encoder_renew(b->e, schema_object, body, &again, &plain, NULL), RN_OK);
     assert_true(again.has_base && again.has_hints);
     encoder_refused(b->e, &again);
-    assert_int_equal(rn_batch_open_body(plain, &again, NULL), RN_OK);
-    assert_int_equal(again.enc, RN_ENC_PLAIN);
-    assert_false(again.has_base || again.has_hints);
-    assert_int_equal(
-        rn_batch_decode(&schema, &again, &grid, again_storage, sizeof again_storage, NULL), RN_OK);
-    for (size_t i = 0; i < TICKS * COLUMNS; i++)
-        assert_int_equal(grid.cells[i].i, b->host.grid.cells[i].i);
+    assert_plain(plain, &b->host.grid);
     cut(b, 3, &info);
     assert_false(info.has_base || info.has_hints);
     assert_int_equal(info.enc, RN_ENC_RANGE); // the encoding itself was not refused
@@ -332,7 +300,7 @@ static void a_bridge_that_refuses_them_gets_none_on_this_connection(void **state
     cut(b, 3, &info);
     assert_true(info.has_base);
     b->shelf.n = 0;
-    assert_int_equal(encoder_renew(b->e, object, body, &again, &plain, NULL), RN_ENOENT);
+    assert_int_equal(encoder_renew(b->e, schema_object, body, &again, &plain, NULL), RN_ENOENT);
     free_bench(b);
 }
 
@@ -347,5 +315,5 @@ int main(void)
         cmocka_unit_test(a_buffer_without_room_leaves_batches_as_they_are),
         cmocka_unit_test(a_bridge_that_refuses_them_gets_none_on_this_connection),
     };
-    return cmocka_run_group_tests(tests, make_schema, NULL);
+    return cmocka_run_group_tests(tests, make, NULL);
 }
