@@ -6,6 +6,7 @@
 #include <runnel/wire.h>
 
 #include <ctype.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -322,7 +323,7 @@ int config_load(struct config *config, const char *path, const char *const *sets
     int rc = RN_OK;
     if (path)
         rc = rn_conf_file(&config->conf, path, err);
-    else if (access(CONFIG_FILE, F_OK) == 0)
+    else if (access(CONFIG_FILE, F_OK) == 0 || errno != ENOENT) // it may be there: reading tells
         rc = rn_conf_file(&config->conf, CONFIG_FILE, err);
     if (rc >= 0 && !path)
         rc = rn_conf_folder(&config->conf, CONFIG_FOLDER, err);

@@ -291,9 +291,11 @@ static int open_file(struct store *store, struct store_report *report, struct rn
         rc = lock_folder(store, err);
     if (rc >= 0)
         rc = rn_path_join(path, sizeof path, store->conf.folder, "buffer.db", err);
+    if (rc >= 0)
+        rc = store_salvage_begun(path, err);
     if (rc < 0)
         return rc;
-    if (!store_salvage_begun(path)) {
+    if (rc == 0) {
         rc = open_and_load(store, path, report, err);
         if (rc != RN_ECORRUPT)
             return rc;

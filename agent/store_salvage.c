@@ -71,18 +71,23 @@ static int remove_parts(const char *path, const char *suffix, struct rn_err *err
     return RN_OK;
 }
 
-bool store_salvage_begun(const char *path)
+int store_salvage_begun(const char *path, struct rn_err *err)
 {
     char from[512];
-    return name_part(from, path, ".salvage", "", NULL) >= 0 && access(from, F_OK) == 0;
+    int rc = name_part(from, path, ".salvage", "", err);
+    if (rc < 0 || access(from, F_OK) == 0)
+        return rc < 0 ? rc : 1;
+    return errno == ENOENT ? 0 : rn_fail_errno(err, "%s", from);
 }
 
 int store_quarantine(const char *path, char *from, size_t size, struct rn_err *err)
 {
     if (snprintf(from, size, "%s.salvage", path) >= (int)size)
         return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
-    return store_salvage_begun(path) ? remove_parts(path, "", err)
-                                     : rename_parts(path, "", ".salvage", err);
+    int rc = store_salvage_begun(path, err);
+    if (rc < 0)
+        return rc;
+    return rc ? remove_parts(path, "", err) : rename_parts(path, "", ".salvage", err);
 }
 
 int store_put_aside(const char *path, char *aside, size_t size, struct rn_err *err)

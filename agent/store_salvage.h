@@ -7,7 +7,7 @@
 
 // While a damaged file is being salvaged it is called "<path>.salvage", afterwards
 // "<path>.damaged", in place of an older one: what came to no end is begun again.
-bool store_salvage_begun(const char *path);
+RN_MUST_CHECK int store_salvage_begun(const char *path, struct rn_err *err); // 1, or 0
 // Out of the way with path (and its WAL), or with what a salvage that came to no end left there.
 // *from: the damaged file's name.
 RN_MUST_CHECK int store_quarantine(const char *path, char *from, size_t size, struct rn_err *err);

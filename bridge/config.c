@@ -1,6 +1,7 @@
 // See config.h.
 #include "bridge/config.h"
 
+#include <errno.h>
 #include <runnel/clock.h>
 #include <runnel/file.h>
 #include <stddef.h>
@@ -177,7 +178,7 @@ static int see_folder(struct config *config, const char *folder, struct rn_err *
 {
     char **names, path[512];
     int count, rc = RN_OK;
-    if (access(folder, F_OK) != 0)
+    if (access(folder, F_OK) != 0 && errno == ENOENT)
         return RN_OK;
     rc = rn_names_list(folder, ".yaml", MAX_FILES, &names, &count, err);
     if (rc)
@@ -378,7 +379,7 @@ int config_load(struct config **out, const struct config_sources *sources, struc
 {
     char folder[512] = "";
     const char *path = sources->path;
-    if (!path && access(CONFIG_FILE, F_OK) == 0)
+    if (!path && (access(CONFIG_FILE, F_OK) == 0 || errno != ENOENT)) // reading it tells
         path = CONFIG_FILE;
     struct config *config = calloc(1, sizeof *config);
     if (!config)

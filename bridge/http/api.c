@@ -4,6 +4,7 @@
 #include <runnel/crypto.h>
 #include <runnel/file.h>
 
+#include <errno.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,6 +275,8 @@ int http_api_token(char token[65], const char *path, struct rn_err *err)
         rn_buf_release(&text);
         return rc;
     }
+    if (errno != ENOENT) // a new one would lock everybody out
+        return rn_fail_errno(err, "%s", path);
     int rc = rn_random(random, sizeof random, err);
     if (rc < 0)
         return rc;

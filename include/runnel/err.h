@@ -40,7 +40,8 @@ int rn_fail(struct rn_err *err, int code, const char *format, ...) RN_PRINTF(3, 
 int rn_vfail(struct rn_err *err, int code, const char *format, va_list args) RN_PRINTF(3, 0);
 
 // The same for a system call that failed: appends ": " and strerror(errno). Maps ENOSPC, ENOMEM,
-// ENOENT, EEXIST, EACCES/EPERM to their codes and everything else to RN_EIO.
+// ENOENT, EEXIST, EACCES/EPERM to their codes, EAGAIN and too many open files to RN_EAGAIN, and
+// everything else to RN_EIO.
 int rn_fail_errno(struct rn_err *err, const char *format, ...) RN_PRINTF(2, 3);
 
 // Puts "words: " in front of the text that is there already; returns err->code.

@@ -38,6 +38,10 @@ static int code_of_errno(int number)
     case EACCES:
     case EPERM:
         return RN_EACCESS;
+    case EAGAIN:
+    case EMFILE:
+    case ENFILE:
+        return RN_EAGAIN;
     default:
         return RN_EIO;
     }
