@@ -37,6 +37,11 @@ void remote_fault_set(struct remote_fault *out, const struct rn_err *err)
     put_plain(out->reason, words, strlen(words));
 }
 
+bool remote_doc_passing(int code)
+{
+    return code == RN_ENOMEM || code == RN_EAGAIN;
+}
+
 // ---- signature ----------------------------------------------------------------------------------
 
 static int read_key(const char *path, uint8_t key[RN_ED25519_KEY_BYTES], struct rn_err *err)
@@ -70,7 +75,7 @@ static int verify(const struct rn_signed *msg, const char *key_file, struct rn_e
 }
 
 static int check_signature(const struct rn_signed *msg, const struct agent_settings *local,
-                           struct remote_fault *out)
+                           struct remote_fault *out, struct rn_err *why)
 {
     struct rn_err err = {.text = ""};
     if (msg->signature.len == 0 && local->config_allow_unsigned)
@@ -83,6 +88,8 @@ static int check_signature(const struct rn_signed *msg, const struct agent_setti
                    : fault(out, "signature",
                            "config_key_file is not set here: nothing is accepted");
     int rc = verify(msg, local->config_key_file, &err);
+    if (remote_doc_passing(rc))
+        return rn_fail(why, rc, "its signature cannot be checked now: %.100s", err.text);
     if (rc == RN_EACCESS && err.text[0] == 0)
         snprintf(err.text, sizeof err.text, "it does not verify");
     if (rc < 0) {
@@ -125,7 +132,7 @@ int remote_doc_open(struct rn_span message, const struct agent_settings *local, 
     name->revision = doc->revision;
     rn_sha256(name->hash, msg.payload.data, msg.payload.len);
     *out = (struct remote_fault){0};
-    rc = check_signature(&msg, local, out);
+    rc = check_signature(&msg, local, out, err);
     if (rc >= 0 && !rn_span_eq_text(doc->dev, local->device))
         rc = fault(out, "device", "this document is for another device");
     if (rc >= 0 && doc->expires_ms != 0 && utc_ms > 0 && (uint64_t)utc_ms >= doc->expires_ms)

@@ -13,7 +13,8 @@ struct remote_fault {
 
 // Opens a signed message. RN_EFORMAT: this is no document at all; nothing can be said about it.
 // Otherwise *payload (borrowed from message) and *name say which one it is, and the result is RN_OK
-// or RN_EACCESS with *fault: wrong or no signature, other device, expired.
+// or RN_EACCESS with *fault: wrong or no signature, other device, expired; or, without a verdict,
+// what remote_doc_passing knows.
 // utc_ms 0: the clock is not trusted, no document has expired.
 RN_MUST_CHECK int remote_doc_open(struct rn_span message, const struct agent_settings *local,
                                   int64_t utc_ms, struct rn_span *payload, struct remote_name *name,
@@ -24,6 +25,9 @@ RN_MUST_CHECK int remote_doc_open(struct rn_span message, const struct agent_set
 RN_MUST_CHECK int remote_doc_config(struct rn_span payload, const struct config *local,
                                     struct config **out, struct remote_fault *fault,
                                     struct rn_err *err);
+
+// The document is not at fault: no memory, too many open files.
+bool remote_doc_passing(int code);
 
 // Takes "key: words" apart into path and reason.
 void remote_fault_set(struct remote_fault *fault, const struct rn_err *err);

@@ -29,7 +29,7 @@ struct remote_io {
     uint64_t told_n; // report that was logged last
     int64_t offers_at;
     uint32_t offers_left;
-    struct rn_complaint malformed, flooded, not_kept;
+    struct rn_complaint malformed, flooded, not_kept, put_off;
 };
 
 static void feed(struct remote_io *io, const struct remote_event *event, int64_t mono_ms);
@@ -123,14 +123,17 @@ static int try_apply(struct remote_io *io, const struct remote_name *name,
 static bool apply(struct remote_io *io, const struct remote_name *name, int64_t mono_ms)
 {
     struct remote_fault fault;
-    if (try_apply(io, name, &fault) >= 0)
+    int rc = try_apply(io, name, &fault);
+    if (rc >= 0)
         return true;
     rn_log(RN_LOG_ERROR, "config_not_applied", "device=%s revision=%llu path=%s reason=%s",
            io->local->settings.device, (unsigned long long)name->revision, RN_Q(fault.path),
            RN_Q(fault.reason));
     feed(io,
-         &(struct remote_event){
-             .type = REMOTE_APPLY_FAILED, .path = fault.path, .reason = fault.reason},
+         &(struct remote_event){.type = REMOTE_APPLY_FAILED,
+                                .acceptable = remote_doc_passing(rc),
+                                .path = fault.path,
+                                .reason = fault.reason},
          mono_ms);
     return false;
 }
@@ -251,37 +254,37 @@ static bool take_token(struct remote_io *io, int64_t mono_ms)
 }
 
 // Would it cut or change the connection that the last good one has?
-static bool moves(struct remote_io *io, const struct config *candidate)
+static int moves(struct remote_io *io, const struct config *candidate, bool *moving,
+                 struct rn_err *err)
 {
     struct config *good;
     struct remote_fault fault;
-    struct rn_err err;
-    if (remote_doc_config(payload_of(io, &io->core.saved.good), io->local, &good, &fault, &err) < 0)
-        return true;
-    bool same = config_same_connection(&good->settings, &candidate->settings);
-    config_free(good);
-    return !same;
+    int rc = remote_doc_config(payload_of(io, &io->core.saved.good), io->local, &good, &fault, err);
+    *moving = rc < 0 || !config_same_connection(&good->settings, &candidate->settings);
+    if (rc >= 0)
+        config_free(good);
+    return remote_doc_passing(rc) ? rc : RN_OK;
 }
 
 // The document as a whole, over the local configuration of now.
-static bool valid(struct remote_io *io, struct rn_span payload, bool *moving,
-                  struct remote_fault *fault)
+static int validate(struct remote_io *io, struct rn_span payload, bool *moving,
+                    struct remote_fault *fault, struct rn_err *err)
 {
     struct config *config;
-    struct rn_err err;
     if (!io->state) {
-        *fault = (struct remote_fault){"data", "it could not be kept: state.db cannot be opened"};
-        return false;
+        *fault = (struct remote_fault){"data", "it could not be kept: state.db cannot be read"};
+        return RN_EACCESS;
     }
-    if (remote_doc_config(payload, io->local, &config, fault, &err) < 0)
-        return false;
-    bool good = io->hooks.check(io->hooks.arg, config, &err) >= 0;
-    if (good)
-        *moving = moves(io, config);
+    int rc = remote_doc_config(payload, io->local, &config, fault, err);
+    if (rc < 0)
+        return rc;
+    rc = io->hooks.check(io->hooks.arg, config, err);
+    if (rc >= 0)
+        rc = moves(io, config, moving, err);
     else
-        remote_fault_set(fault, &err);
+        remote_fault_set(fault, err);
     config_free(config);
-    return good;
+    return rc;
 }
 
 void remote_io_offer(struct remote_io *io, struct rn_span message, int64_t utc_ms, int64_t mono_ms)
@@ -297,7 +300,15 @@ void remote_io_offer(struct remote_io *io, struct rn_span message, int64_t utc_m
     }
     int rc =
         remote_doc_open(message, &io->local->settings, utc_ms, &payload, &event.name, &fault, &err);
-    if (rc < 0 && rc != RN_EACCESS) {
+    bool whole = rc >= 0 || rc == RN_EACCESS;
+    if (rc >= 0)
+        rc = validate(io, payload, &event.moves, &fault, &err);
+    if (remote_doc_passing(rc)) { // no verdict: it comes again with the next connection
+        rn_complain(&io->put_off, mono_ms, 60000, RN_LOG_WARN, "remote_config_put_off",
+                    "device=%s err=%s", io->local->settings.device, RN_Q(err.text));
+        return;
+    }
+    if (!whole) {
         rn_complain(&io->malformed, mono_ms, 60000, RN_LOG_WARN, "remote_config_malformed",
                     "device=%s err=%s", io->local->settings.device, RN_Q(err.text));
         return;
@@ -306,7 +317,7 @@ void remote_io_offer(struct remote_io *io, struct rn_span message, int64_t utc_m
     rn_buf_append(&io->offered, payload.data, payload.len);
     if (!rn_buf_ok(&io->offered))
         return; // out of memory: the bridge offers it again
-    event.acceptable = rc >= 0 && valid(io, payload, &event.moves, &fault);
+    event.acceptable = rc >= 0;
     event.path = fault.path;
     event.reason = fault.reason;
     feed(io, &event, mono_ms);
@@ -351,10 +362,17 @@ int remote_io_new(struct remote_io **out, const struct config *local, struct sta
         remote_io_free(io);
         return rc;
     }
-    if (state && remote_docs_read(&io->docs, state, &damage) < 0)
+    rc = state ? remote_docs_read(&io->docs, state, &damage) : RN_OK;
+    if (rc == RN_ENOMEM) {
+        remote_io_free(io);
+        return rn_fail(err, rc, "%s", damage.text);
+    }
+    if (rc < 0)
         rn_log(RN_LOG_ERROR, "remote_config_lost",
                "device=%s err=%s advice=\"the bridge will offer it again\"", local->settings.device,
                RN_Q(damage.text));
+    if (rc < 0 && rc != RN_ECORRUPT)
+        io->state = NULL; // what cannot be read now is not written over
     init_core(io, utc_ms);
     *out = io;
     return RN_OK;

@@ -156,6 +156,8 @@ int remote_docs_read(struct remote_docs *docs, struct state *state, struct rn_er
     rc = get(state, name_candidate, &docs->candidate, err);
     if (rc >= 0)
         rc = get(state, name_good, &docs->good, err);
+    if (rc == RN_ELIMIT)
+        return damaged(docs, err);
     if (rc < 0)
         return rc;
     if ((s->good.revision && !is_document(&docs->good, &s->good)) ||

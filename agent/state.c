@@ -5,6 +5,7 @@
 #include <runnel/file.h>
 #include <runnel/log.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,9 @@ static int open_read(struct state *s, const char *folder, struct rn_err *err)
     struct rn_db_conf conf = {.path = path, .cache_kib = 16, .read_only = true};
     int rc = rn_path_join(path, sizeof path, folder, "state.db", err);
     if (rc >= 0 && access(path, F_OK) != 0)
-        return rn_fail(err, RN_ENOENT, "%s: no agent has used this folder yet", path);
+        return errno == ENOENT
+                   ? rn_fail(err, RN_ENOENT, "%s: no agent has used this folder yet", path)
+                   : rn_fail_errno(err, "%s", path);
     if (rc >= 0)
         rc = rn_db_open(&s->db, &conf, err);
     return rc < 0 ? rc : rn_db_prepare(&s->get, s->db, "SELECT value FROM state WHERE name=?", err);
@@ -174,7 +177,9 @@ int state_get(struct state *state, const char *name, struct rn_buf *out, struct 
         return rc;
     if (rc == 0)
         return rn_fail(err, RN_ENOENT, "nothing is stored under %s", name);
-    return rn_buf_ok(out) ? RN_OK : rn_fail(err, RN_ELIMIT, "%s is too large", name);
+    if (rn_buf_ok(out))
+        return RN_OK;
+    return rn_fail(err, rn_buf_status(out), "there is no room for %s", name);
 }
 
 // ---- epochs -------------------------------------------------------------------------------------
@@ -190,6 +195,22 @@ static void reserve(struct epochs *e, struct state *state)
         e->reserved = up_to;
 }
 
+// Until it could be read nothing is reserved: that would put lower numbers in its place.
+static void recall(struct epochs *e, struct state *state)
+{
+    uint8_t bytes[8] = {0};
+    uint64_t reserved = 0;
+    struct rn_buf buf;
+    rn_buf_init_fixed(&buf, bytes, sizeof bytes);
+    int rc = state_get(state, "epoch", &buf, NULL);
+    e->recalled = rc >= 0 || rc == RN_ENOENT || rc == RN_ELIMIT;
+    for (int i = 0; rc >= 0 && i < 8; i++)
+        reserved |= (uint64_t)bytes[i] << (8 * i);
+    if (reserved > e->last)
+        e->last = reserved;
+    e->reserved = reserved;
+}
+
 void epochs_init(struct epochs *epochs, struct state *state, int64_t utc_ms)
 {
     *epochs = (struct epochs){0};
@@ -197,19 +218,15 @@ void epochs_init(struct epochs *epochs, struct state *state, int64_t utc_ms)
         epochs->last = utc_ms > 0 ? (uint64_t)utc_ms / 1000 : 0;
         return;
     }
-    uint8_t bytes[8] = {0};
-    struct rn_buf buf;
-    rn_buf_init_fixed(&buf, bytes, sizeof bytes);
-    if (state_get(state, "epoch", &buf, NULL) >= 0)
-        for (int i = 0; i < 8; i++)
-            epochs->last |= (uint64_t)bytes[i] << (8 * i);
-    epochs->reserved = epochs->last;
+    recall(epochs, state);
 }
 
 uint64_t epochs_next(struct epochs *epochs, struct state *state)
 {
     // A failed reservation is tried again with the next one; the bridge mends what a crash repeats.
-    if (state && epochs->last >= epochs->reserved)
+    if (state && !epochs->recalled)
+        recall(epochs, state);
+    if (state && epochs->recalled && epochs->last >= epochs->reserved)
         reserve(epochs, state);
     return ++epochs->last;
 }

@@ -37,6 +37,7 @@ RN_MUST_CHECK int state_get(struct state *state, const char *name, struct rn_buf
 // cost no write. state may be NULL (no disk): then they follow the wall clock.
 struct epochs {
     uint64_t last, reserved;
+    bool recalled;                  // what is reserved could be read
     int64_t reconnect_ms, pause_ms; // not before; and how long the next pause is
 };
 void epochs_init(struct epochs *epochs, struct state *state, int64_t utc_ms);

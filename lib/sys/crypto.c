@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -78,11 +79,17 @@ int rn_ed25519_verify(const uint8_t sig[64], const uint8_t public_key[32], struc
     EVP_PKEY *key =
         EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, RN_ED25519_KEY_BYTES);
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    int ok = key && context && EVP_DigestVerifyInit(context, NULL, NULL, NULL, key) == 1 &&
-             EVP_DigestVerify(context, sig, RN_ED25519_SIG_BYTES, message.data, message.len) == 1;
+    ERR_clear_error();
+    bool ready = key && context && EVP_DigestVerifyInit(context, NULL, NULL, NULL, key) == 1;
+    bool good = ready && EVP_DigestVerify(context, sig, RN_ED25519_SIG_BYTES, message.data,
+                                          message.len) == 1;
+    bool judged = ready && ERR_peek_error() == 0; // a signature that is wrong leaves no error
+    ERR_clear_error();
     EVP_MD_CTX_free(context);
     EVP_PKEY_free(key);
-    return ok ? RN_OK : rn_fail(err, RN_EACCESS, "the Ed25519 signature does not verify");
+    if (!good && !judged)
+        return rn_fail(err, RN_ENOMEM, "no memory to verify an Ed25519 signature");
+    return good ? RN_OK : rn_fail(err, RN_EACCESS, "the Ed25519 signature does not verify");
 }
 
 int rn_secret_equal(const void *a, const void *b, size_t len)

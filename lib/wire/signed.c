@@ -24,7 +24,7 @@ int rn_signed_tbs(struct rn_span payload, struct rn_buf *out)
     rn_cbor_put_bytes(out, protected_span());
     rn_cbor_put_bytes(out, (struct rn_span){0}); // no external data
     rn_cbor_put_bytes(out, payload);
-    return rn_buf_ok(out) ? RN_OK : RN_ELIMIT;
+    return rn_buf_status(out);
 }
 
 int rn_signed_encode(const struct rn_signed *msg, struct rn_buf *out)

@@ -2,6 +2,7 @@
 // cannot be kept, and the way back is always open.
 #include "agent/remote_io.h"
 #include "tests/support/faults.h"
+#include <runnel/crypto.h>
 #include <runnel/file.h>
 #include <runnel/log.h>
 #include <runnel/wire.h>
@@ -18,7 +19,7 @@
 #include <cmocka.h>
 
 struct device {
-    char folder[64];
+    char folder[64], key_file[128];
     struct state *state;
     struct remote_io *io;
     int64_t now;
@@ -73,9 +74,11 @@ static uint64_t install(void *arg)
 
 static int try_start(struct device *dev, struct rn_err *err)
 {
-    static const char *const sets[] = {"device=d1", "config.allow_unsigned=true",
-                                       "config.deadline_connected=4s",
-                                       "config.deadline_unconnected=4s"};
+    char key[160];
+    snprintf(key, sizeof key, "config_key_file=%s", dev->key_file);
+    const char *const sets[] = {"device=d1", "config.allow_unsigned=true",
+                                "config.deadline_connected=4s", "config.deadline_unconnected=4s",
+                                key};
     const struct remote_io_hooks hooks = {.arg = dev,
                                           .check = check,
                                           .apply = apply,
@@ -88,7 +91,7 @@ static int try_start(struct device *dev, struct rn_err *err)
     dev->running = 0;
     int rc = config_new(&local, collect_table, collect_table_count, false, err);
     if (rc >= 0)
-        rc = config_load(local, "/dev/null", sets, 4, err);
+        rc = config_load(local, "/dev/null", sets, 5, err);
     if (rc >= 0)
         rc = config_finish(local, err);
     if (rc >= 0)
@@ -148,6 +151,29 @@ static void make_message(struct rn_buf *out, uint64_t revision)
     assert_int_equal(rn_signed_encode(&(struct rn_signed){.payload = rn_buf_span(&payload)}, out),
                      0);
     rn_buf_release(&payload);
+}
+
+// Signed, with the key that the device has pinned.
+static void make_signed(struct device *dev, struct rn_buf *out, uint64_t revision)
+{
+    uint8_t seed[32], key[32], signature[RN_ED25519_SIG_BYTES];
+    char hex[65];
+    struct rn_buf unsigned_one, tbs;
+    struct rn_signed msg;
+    assert_int_equal(rn_ed25519_keygen(seed, key, NULL), RN_OK);
+    rn_hex(hex, key, sizeof key);
+    snprintf(dev->key_file, sizeof dev->key_file, "%s/key", dev->folder);
+    assert_int_equal(rn_file_replace(dev->key_file, rn_span_text(hex), 0600, NULL), RN_OK);
+    make_message(&unsigned_one, revision);
+    assert_int_equal(rn_signed_decode(rn_buf_span(&unsigned_one), &msg, NULL), RN_OK);
+    rn_buf_init(&tbs, 4096);
+    assert_int_equal(rn_signed_tbs(msg.payload, &tbs), RN_OK);
+    assert_int_equal(rn_ed25519_sign(signature, seed, rn_buf_span(&tbs), NULL), RN_OK);
+    msg.signature = (struct rn_span){signature, sizeof signature};
+    rn_buf_init(out, 4096);
+    assert_int_equal(rn_signed_encode(&msg, out), RN_OK);
+    rn_buf_release(&unsigned_one);
+    rn_buf_release(&tbs);
 }
 
 static int set_up(void **state)
@@ -257,6 +283,80 @@ static void every_single_fault_leaves_a_device_that_can_be_configured(void **sta
     assert_int_equal(rn_mkdirs(dev->folder, 0700, &err), 0);
 }
 
+// Whatever fails while a document is looked at or put in force: it is not the document's fault.
+static void a_document_that_met_a_fault_is_taken_when_it_comes_again(void **state)
+{
+    struct device *dev = *state;
+    static const struct {
+        unsigned what;
+        int error;
+    } kinds[] = {{FAULT_ALLOC, ENOMEM}, {FAULT_OPEN, EMFILE}, {FAULT_READ, ENOMEM}};
+    struct rn_buf message;
+    make_signed(dev, &message, 3);
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        bool hit = true;
+        for (long n = 1; hit; n++) {
+            start(dev);
+            connect_device(dev);
+            dev->reported = RN_CONFIG_NONE;
+            faults_arm(kinds[k].what, n, kinds[k].error);
+            offer(dev, &message);
+            hit = faults_disarm();
+            enum rn_config_state first = dev->reported;
+            remote_io_connection(dev->io, false, dev->now);
+            connect_device(dev);
+            offer(dev, &message);
+            remote_io_report_seen(dev->io, dev->report_n, dev->now);
+            if (dev->running != 3 || dev->reported != RN_CONFIG_CONFIRMED ||
+                (first == RN_CONFIG_REJECTED && kinds[k].what != FAULT_ALLOC))
+                fail_msg("kind %u, fault %ld: runs %llu, said %d, then %d", kinds[k].what, n,
+                         (unsigned long long)dev->running, (int)first, (int)dev->reported);
+            stop(dev);
+            char path[128];
+            snprintf(path, sizeof path, "%s/state.db", dev->folder);
+            assert_int_equal(unlink(path), 0);
+        }
+    }
+    rn_buf_release(&message);
+}
+
+static void what_cannot_be_read_at_the_start_is_not_written_over(void **state)
+{
+    struct device *dev = *state;
+    static const unsigned kinds[] = {FAULT_ALLOC, FAULT_SQL, FAULT_READ};
+    struct rn_buf message, older;
+    make_message(&older, 2);
+    make_message(&message, 3);
+    start(dev);
+    connect_device(dev);
+    offer(dev, &message);
+    remote_io_report_seen(dev->io, dev->report_n, dev->now);
+    assert_int_equal(dev->reported, RN_CONFIG_CONFIRMED);
+    stop(dev);
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        bool hit = true;
+        for (long n = 1; hit; n += 1 + n / 8) {
+            struct rn_err err = {.text = ""};
+            faults_arm(kinds[k], n, ENOMEM);
+            int rc = try_start(dev, &err);
+            hit = faults_disarm();
+            if (rc >= 0) {
+                connect_device(dev);
+                offer(dev, &older);
+            }
+            stop(dev);
+            start(dev);
+            if (dev->running != 3)
+                fail_msg("kind %u, fault %ld: %llu runs afterwards", kinds[k], n,
+                         (unsigned long long)dev->running);
+            stop(dev);
+        }
+    }
+    start(dev);
+    rn_buf_release(&message);
+    rn_buf_release(&older);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -265,6 +365,8 @@ int main(void)
         TEST(what_cannot_be_kept_is_not_tried_and_may_come_again),
         TEST(the_way_back_needs_no_disk),
         TEST(every_single_fault_leaves_a_device_that_can_be_configured),
+        TEST(a_document_that_met_a_fault_is_taken_when_it_comes_again),
+        TEST(what_cannot_be_read_at_the_start_is_not_written_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
