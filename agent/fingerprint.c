@@ -5,39 +5,52 @@
 #include <runnel/file.h>
 #include <runnel/wire.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { CARDS_MAX = 16 };
 
-// Appends a small file's content; nothing if it cannot be read.
-static void add_file(struct rn_buf *out, const char *path)
+// What only fails now must not make another machine of this one.
+static bool is_lasting(int code)
+{
+    return code == RN_ENOENT || code == RN_EACCESS || code == RN_ELIMIT;
+}
+
+// Appends a small file's content; nothing if there is none to be read.
+static int add_file(struct rn_buf *out, const char *path)
 {
     char text[128];
     struct rn_buf part;
     rn_buf_init_fixed(&part, text, sizeof text);
-    if (rn_file_read(path, &part, NULL) >= 0)
+    int rc = rn_file_read(path, &part, NULL);
+    if (rc >= 0)
         rn_buf_append(out, part.data, part.len);
+    return rc >= 0 || is_lasting(rc) ? RN_OK : rc;
 }
 
 // Virtual interfaces come and go; only those with a device behind them count.
-static void add_cards(struct rn_buf *out)
+static int add_cards(struct rn_buf *out)
 {
     static const char folder[] = "/sys/class/net";
     char **names;
     int count;
-    if (rn_names_list(folder, "", CARDS_MAX, &names, &count, NULL) < 0)
-        return;
-    for (int i = 0; i < count; i++) {
+    int rc = rn_names_list(folder, "", CARDS_MAX, &names, &count, NULL);
+    if (rc < 0)
+        return is_lasting(rc) ? RN_OK : rc;
+    for (int i = 0; rc >= 0 && i < count; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%.64s/device", folder, names[i]);
-        if (access(path, F_OK) < 0)
+        if (access(path, F_OK) < 0) {
+            rc = errno == ENOENT || errno == EACCES ? RN_OK : RN_EIO;
             continue;
+        }
         snprintf(path, sizeof path, "%s/%.64s/address", folder, names[i]);
-        add_file(out, path);
+        rc = add_file(out, path);
     }
     rn_names_free(names, count);
+    return rc;
 }
 
 uint64_t fingerprint_read(const char *device)
@@ -46,9 +59,7 @@ uint64_t fingerprint_read(const char *device)
     struct rn_buf seen;
     uint64_t out = 0;
     rn_buf_init_fixed(&seen, bytes, sizeof bytes);
-    add_file(&seen, "/etc/machine-id");
-    add_cards(&seen);
-    if (seen.len == 0)
+    if (add_file(&seen, "/etc/machine-id") < 0 || add_cards(&seen) < 0 || seen.len == 0)
         return 0;
     rn_buf_text(&seen, device);
     rn_sha256(hash, seen.data, seen.len);

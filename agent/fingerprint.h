@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 // 63 bits over the machine id, the addresses of physical network cards and the device's name; 0 if
-// neither machine id nor card can be read.
+// neither machine id nor card can be read, or one of them cannot be read now.
 uint64_t fingerprint_read(const char *device);
 
 #endif

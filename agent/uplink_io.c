@@ -152,6 +152,13 @@ static void do_settle(struct uplink_io *io, const struct uplink_action *a)
                                     .ok = rc == 1});
 }
 
+// Whatever is tried later, it comes to this.
+static bool never_encodes(int code)
+{
+    return code == RN_EFORMAT || code == RN_EUNSUPPORTED || code == RN_ELIMIT ||
+           code == RN_EINVAL || code == RN_ENOENT;
+}
+
 // Row seq with its columns in encoding 0; the old body is borrowed by io->out. 1: there it is, 0:
 // the row is gone; *fit false: it cannot be encoded anew.
 static int encode_anew(struct uplink_io *io, uint64_t seq, struct store_row *row,
@@ -165,12 +172,12 @@ static int encode_anew(struct uplink_io *io, uint64_t seq, struct store_row *row
         return rc;
     rn_buf_clear(&io->out);
     rn_buf_append(&io->out, row->body.data, row->body.len);
+    if (rn_buf_status(&io->out) == RN_ENOMEM)
+        return rn_fail(err, RN_ENOMEM, "no memory to encode a batch anew");
     rc = store_schema(io->store, row->schema, hash, &object, err);
     if (rc >= 0)
         rc = encoder_renew(io->conf.encoder, object, rn_buf_span(&io->out), &info, body, err);
-    else if (rc != RN_ENOENT)
-        return rc;
-    if (rc == RN_ENOMEM)
+    if (rc < 0 && !never_encodes(rc))
         return rc;
     encoder_refused(io->conf.encoder, &info);
     *fit = rc >= 0;

@@ -67,6 +67,8 @@ int rn_batch_encode_as(uint32_t enc, const struct rn_schema *schema, uint32_t sc
     else
         result = put_packed(enc, schema, with, grid, work, work_size, out, err);
     put_ext(with, enc, out);
+    if (!result && rn_buf_status(out) == RN_ENOMEM)
+        result = rn_fail(err, RN_ENOMEM, "no memory for a batch");
     if (!result && (!rn_buf_ok(out) || out->len - start > RN_BATCH_MAX_BYTES - TAIL_MAX))
         result = rn_fail(err, RN_ELIMIT, "batch is over %d bytes", RN_BATCH_MAX_BYTES);
     if (result)

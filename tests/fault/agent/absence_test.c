@@ -1,0 +1,132 @@
+// What only fails now is not taken for what is not there: each with one allocation, opening or read
+// failing anywhere.
+#include "agent/encoder.h"
+#include "agent/fingerprint.h"
+#include "agent/state.h"
+#include "tests/support/faults.h"
+#include <runnel/file.h>
+#include <runnel/wire.h>
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { TICKS = 300 };
+
+// A batch that the bridge refused is settled as refused if it cannot be encoded anew.
+static void a_batch_is_never_beyond_encoding_for_lack_of_memory(void **state)
+{
+    (void)state;
+    static uint64_t storage[4096], work[RN_ENCODE_WORK / sizeof(uint64_t)];
+    struct rn_field field = {.name = rn_span_text("f"), .type = RN_INT, .mul = 1};
+    struct rn_series series = {0};
+    struct rn_group group = {.measurement = rn_span_text("m"),
+                             .every = 1,
+                             .fields = &field,
+                             .nfields = 1,
+                             .series = &series,
+                             .nseries = 1};
+    const struct rn_schema schema = {
+        .unit_ns = 1000000000, .step = 1, .groups = &group, .ngroups = 1, .ncolumns = 1};
+    struct rn_grid grid;
+    struct rn_buf object, body;
+    rn_buf_init(&object, RN_SCHEMA_MAX_BYTES);
+    rn_buf_init(&body, RN_BATCH_MAX_BYTES);
+    assert_int_equal(rn_schema_encode(&schema, &object, NULL), RN_OK);
+    assert_int_equal(rn_grid_init(&grid, TICKS, 1, 0, storage, sizeof storage, NULL), RN_OK);
+    for (uint32_t i = 0; i < TICKS; i++) {
+        grid.times[i] = 1700000000 + i;
+        grid.states[i] = RN_CELL_SCALED;
+        grid.cells[i].i = (int64_t)i * i * 1000;
+    }
+    assert_int_equal(
+        rn_batch_encode_as(RN_ENC_RANGE, &schema, 3, NULL, &grid, work, sizeof work, &body, NULL),
+        RN_OK);
+    int failures = 0;
+    bool fired = true;
+    for (long n = 1; fired; n++) {
+        struct encoder *e;
+        struct rn_batch_info info;
+        struct rn_span out;
+        assert_int_equal(encoder_new(&e, 7, NULL), RN_OK);
+        faults_arm(FAULT_ALLOC, n, 0);
+        int rc = encoder_renew(e, rn_buf_span(&object), rn_buf_span(&body), &info, &out, NULL);
+        fired = faults_disarm();
+        assert_int_equal(rc, fired ? RN_ENOMEM : RN_OK);
+        failures += fired;
+        encoder_free(e);
+    }
+    assert_true(failures > 3);
+    rn_buf_release(&object);
+    rn_buf_release(&body);
+}
+
+// With half of what it is made of the fingerprint would be that of another machine, and the buffer
+// would get a new install.
+static void the_machine_stays_the_same_or_is_unknown(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned what;
+        int error;
+    } kinds[] = {{FAULT_ALLOC, 0}, {FAULT_OPEN, EMFILE}, {FAULT_OPEN, ENOMEM}, {FAULT_READ, EIO}};
+    uint64_t known = fingerprint_read("dev-1");
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        bool fired = true;
+        for (long n = 1; fired; n++) {
+            faults_arm(kinds[k].what, n, kinds[k].error);
+            uint64_t now = fingerprint_read("dev-1");
+            fired = faults_disarm();
+            if (now != 0 && now != known)
+                fail_msg("kind %zu, call %ld: another machine", k, n);
+        }
+    }
+    assert_int_equal(fingerprint_read("dev-1"), known);
+}
+
+static void epochs_that_cannot_be_read_are_not_begun_anew(void **state)
+{
+    (void)state;
+    char folder[64] = "/tmp/runnel-absence-XXXXXX";
+    struct state *file;
+    struct rn_err err = {.text = ""};
+    bool renewed, fired = true;
+    assert_non_null(mkdtemp(folder));
+    for (long n = 1; fired; n++) {
+        struct epochs e;
+        if (state_open(&file, folder, &renewed, &err) < 0)
+            fail_msg("%s", err.text);
+        epochs_init(&e, file, 5000);
+        assert_true(epochs_lift(&e, 100000));
+        uint64_t last = epochs_next(&e, file);
+        faults_arm(FAULT_SQL, n, 0);
+        epochs_init(&e, file, 5000);
+        (void)epochs_next(&e, file);
+        fired = faults_disarm();
+        (void)epochs_next(&e, file);
+        state_close(file);
+        if (state_open(&file, folder, &renewed, &err) < 0)
+            fail_msg("%s", err.text);
+        epochs_init(&e, file, 5000);
+        if (epochs_next(&e, file) <= last)
+            fail_msg("allocation %ld: an epoch comes again", n);
+        state_close(file);
+    }
+    assert_int_equal(rn_remove_tree(folder, NULL), RN_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_batch_is_never_beyond_encoding_for_lack_of_memory),
+        cmocka_unit_test(the_machine_stays_the_same_or_is_unknown),
+        cmocka_unit_test(epochs_that_cannot_be_read_are_not_begun_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
