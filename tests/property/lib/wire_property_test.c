@@ -351,6 +351,14 @@ static size_t text_bytes(const struct rn_grid *grid)
     return sum;
 }
 
+// Whether encoding 2 may refuse it: 8,192 bytes of texts, or 81,920 steps, of which a cell or time
+// takes at most 100 and a byte of a text 10.
+static bool may_be_too_much(const struct rn_grid *grid)
+{
+    size_t texts = text_bytes(grid), cells = (size_t)grid->n * (grid->ncolumns + 1);
+    return texts > 8192 || 100 * cells + 10 * texts > 81920;
+}
+
 static struct rn_span encode_batch(const struct rn_schema *schema, const struct rn_grid *grid)
 {
     struct rn_err err = {0};
@@ -363,7 +371,7 @@ static struct rn_span encode_batch(const struct rn_schema *schema, const struct 
     uint32_t enc = below(3), id = below(65536);
     size_t size = enc == RN_ENC_RANGE ? RN_RANGE_WORK : RN_ENCODE_WORK;
     int rc = rn_batch_encode_as(enc, schema, id, &with, grid, work, size, &out, &err);
-    if (rc == RN_ELIMIT && enc == RN_ENC_RANGE && text_bytes(grid) > 8192)
+    if (rc == RN_ELIMIT && enc == RN_ENC_RANGE && may_be_too_much(grid))
         rc = rn_batch_encode_as(RN_ENC_DEFLATE, schema, id, &with, grid, work, sizeof work, &out,
                                 &err);
     if (rc < 0)
