@@ -162,6 +162,8 @@ def own_words(case):
     if any(line.startswith("[ RUN ") for line in lines):
         block = []
         for line in lines:
+            if "seed" in line.lower() and not block:  # what was said before the first test
+                kept.append(line)
             block = [line] if line.startswith("[ RUN ") else [*block, line]
             if line.startswith("[  FAILED  ]"):
                 kept, block = kept + block, []
