@@ -83,7 +83,11 @@ void rn_buf_append(struct rn_buf *buf, const void *bytes, size_t len)
 
 void rn_buf_byte(struct rn_buf *buf, uint8_t byte)
 {
-    rn_buf_append(buf, &byte, 1);
+    uint8_t *to = rn_buf_reserve(buf, 1);
+    if (!to)
+        return;
+    *to = byte;
+    buf->len++;
 }
 
 void rn_buf_text(struct rn_buf *buf, const char *text)

@@ -330,9 +330,9 @@ static int get_times(struct columns_in *from)
     int result = rn_cbor_get_array(&from->in, RN_BATCH_MAX_CELLS, &items);
     if (!result && items != grid->n - 1)
         result = rn_cbor_fail(&from->in, RN_EFORMAT, "not as many times as ticks");
+    uint64_t max = (uint64_t)(time_max(from->schema) - grid->times[0]);
     for (uint32_t i = 1; !result && i < grid->n; i++) {
         uint64_t delta = 0;
-        uint64_t max = (uint64_t)(time_max(from->schema) - grid->times[0]);
         result = rn_cbor_get_uint(&from->in, max, &delta);
         grid->times[i] = grid->times[0] + (int64_t)delta;
     }

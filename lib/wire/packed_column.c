@@ -34,7 +34,7 @@ void code_times(struct packed *c)
 
 static void set_due(const struct packed *c, struct line *line)
 {
-    uint64_t step = c->schema->step, every = line->column.group->every;
+    uint64_t step = c->schema->step, every = line->column->group->every;
     line->first = 0;
     line->stride = 1;
     if (step == 0 || every <= 1)
@@ -57,6 +57,14 @@ static inline uint32_t next_due(const struct packed *c, const struct line *line,
     return c->grid->n - tick > line->stride ? tick + line->stride : c->grid->n;
 }
 
+// Before the first cell.
+static void rewind_line(const struct packed *c, struct line *line)
+{
+    line->begun = line->number = false;
+    line->expected = 0;
+    line->before = c->with->base ? (uint64_t)c->with->base->column[line->column->index] : 0;
+}
+
 // Numbers are compared by their rests, everything else by itself.
 static bool varies(const struct packed *c, struct line *line, uint32_t tick, size_t at)
 {
@@ -71,26 +79,25 @@ static bool varies(const struct packed *c, struct line *line, uint32_t tick, siz
 }
 
 // Encoding: finds the shape, and refuses what could not be decoded.
-static void find_shape(struct packed *c, struct line *line)
+static void find_shape(struct packed *c, struct line *line, uint32_t due)
 {
-    struct line trial = *line;
     uint32_t present = 0, there = 0;
-    const uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column.index, 0);
+    const uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column->index, 0);
     for (uint32_t tick = line->first; tick < c->grid->n; tick = next_due(c, line, tick)) {
-        size_t at = rn_grid_at(c->grid, line->column.index, tick);
+        size_t at = rn_grid_at(c->grid, line->column->index, tick);
         if (states[tick] == RN_CELL_MISSING) {
             line->shape |= SHAPE_MISSING;
             continue;
         }
         present++;
-        if (!cell_fits(c->grid, line->column.field, at))
+        if (!cell_fits(c->grid, line->column->field, at))
             packed_fail(c, RN_EINVAL, "a cell does not fit its field");
-        else if (!(line->shape & SHAPE_VARIES) && varies(c, &trial, tick, at))
+        else if (due > 1 && !(line->shape & SHAPE_VARIES) && varies(c, line, tick, at))
             line->shape |= SHAPE_VARIES;
         if (states[tick] == RN_CELL_DOUBLE)
             line->shape |= SHAPE_LITERALS;
-        trial.text = at;
-        trial.begun = true;
+        line->text = at;
+        line->begun = true;
     }
     for (uint32_t tick = 0; line->stride > 1 && tick < c->grid->n; tick++)
         there += states[tick] != RN_CELL_MISSING;
@@ -101,7 +108,7 @@ static void find_shape(struct packed *c, struct line *line)
 // Whether the column's differences may have a unit that they are all multiples of.
 static bool may_have_unit(const struct line *line)
 {
-    enum rn_type type = line->column.field->type;
+    enum rn_type type = line->column->field->type;
     return !line->rule && type != RN_BOOL && type != RN_TEXT;
 }
 
@@ -123,7 +130,7 @@ static void find_unit(const struct packed *c, struct line *line)
     bool begun = false;
     for (uint32_t tick = line->first; tick < c->grid->n && unit != 1;
          tick = next_due(c, line, tick)) {
-        size_t at = rn_grid_at(c->grid, line->column.index, tick);
+        size_t at = rn_grid_at(c->grid, line->column->index, tick);
         if (c->grid->states[at] != RN_CELL_SCALED)
             continue;
         uint64_t value = (uint64_t)c->grid->cells[at].i;
@@ -143,7 +150,7 @@ static void find_unit(const struct packed *c, struct line *line)
 static void code_shape(struct packed *c, struct line *line, uint32_t due)
 {
     uint8_t shape = line->shape;
-    bool is_float = line->column.field->type == RN_FLOAT;
+    bool is_float = line->column->field->type == RN_FLOAT;
     if (c->ranged) {
         bool missing = range_bit(c, AT_MISSING + c->last_missing, shape & SHAPE_MISSING);
         bool literals =
@@ -193,8 +200,8 @@ static bool present_in_last(const struct packed *c, uint32_t tick)
 // Decoding marks present cells as what the column's type says; literals come after.
 static void code_presence(struct packed *c, const struct line *line)
 {
-    uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column.index, 0);
-    uint8_t mark = line->column.field->type == RN_TEXT ? RN_CELL_TEXT : RN_CELL_SCALED;
+    uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column->index, 0);
+    uint8_t mark = line->column->field->type == RN_TEXT ? RN_CELL_TEXT : RN_CELL_SCALED;
     struct bit_run run = {0};
     bool present = true;
     for (uint32_t tick = line->first; tick < c->grid->n; tick = next_due(c, line, tick)) {
@@ -202,8 +209,8 @@ static void code_presence(struct packed *c, const struct line *line)
             uint32_t at = AT_PRESENT + 2U * present_in_last(c, tick) + present;
             present = code_bit(c, &run, at, states[tick] != RN_CELL_MISSING);
         }
-        if (!c->putting && present)
-            states[tick] = mark;
+        if (!c->putting)
+            states[tick] = present ? mark : RN_CELL_MISSING;
     }
     end_bits(c, &run);
 }
@@ -211,15 +218,15 @@ static void code_presence(struct packed *c, const struct line *line)
 // One bit for each value that is written: is it a literal?
 static void code_literals(struct packed *c, const struct line *line)
 {
-    uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column.index, 0);
+    uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column->index, 0);
     struct bit_run run = {0};
     bool literal = false;
     for (uint32_t tick = line->first; tick < c->grid->n; tick = next_due(c, line, tick)) {
         if (states[tick] == RN_CELL_MISSING)
             continue;
         literal = code_bit(c, &run, AT_LITERAL + literal, states[tick] == RN_CELL_DOUBLE);
-        if (!c->putting && literal)
-            states[tick] = RN_CELL_DOUBLE;
+        if (!c->putting)
+            states[tick] = literal ? RN_CELL_DOUBLE : RN_CELL_SCALED;
         if (!(line->shape & SHAPE_VARIES))
             break;
     }
@@ -256,10 +263,10 @@ static void repeat_cell(struct packed *c, struct line *line, uint32_t tick, size
 
 static void code_values(struct packed *c, struct line *line)
 {
-    const uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column.index, 0);
+    const uint8_t *states = c->grid->states + rn_grid_at(c->grid, line->column->index, 0);
     for (uint32_t tick = line->first; tick < c->grid->n && !c->failed;
          tick = next_due(c, line, tick)) {
-        size_t at = rn_grid_at(c->grid, line->column.index, tick);
+        size_t at = rn_grid_at(c->grid, line->column->index, tick);
         if (states[tick] == RN_CELL_MISSING)
             continue;
         packed_limit(c);
@@ -273,13 +280,13 @@ static void code_values(struct packed *c, struct line *line)
 // Without hints: as the same field of the series before was, or a guess for the first series.
 static struct rn_hint usual(const struct packed *c, const struct line *line)
 {
-    const struct rn_field *field = line->column.field;
+    const struct rn_field *field = line->column->field;
     if (c->with->hints)
-        return c->with->hints->column[line->column.index];
+        return c->with->hints->column[line->column->index];
     if (line->rule)
         return (struct rn_hint){0, 2};
-    if (line->column.series > 0 && c->model)
-        return c->model->learned[line->column.position % MODEL_LEARNED];
+    if (line->column->series > 0 && c->model)
+        return c->model->learned[line->column->position % MODEL_LEARNED];
     if (field->type == RN_BOOL || field->kind == RN_STATE)
         return (struct rn_hint){1, 0};
     return field->kind == RN_COUNTER ? (struct rn_hint){24, 16} : (struct rn_hint){12, 8};
@@ -290,26 +297,27 @@ static void learn_column(struct packed *c, const struct line *line)
     if (!c->model || line->rule)
         return;
     bool varies_on = line->shape & SHAPE_VARIES;
-    uint8_t *step = &c->model->learned[line->column.position % MODEL_LEARNED].step;
+    uint8_t *step = &c->model->learned[line->column->position % MODEL_LEARNED].step;
     *step = varies_on ? (uint8_t)((line->level + log_of(line->unit - 1) + 64) >> 7) : 0;
 }
 
 static void code_column(struct packed *c, const struct column *column, const struct rn_rule *rule)
 {
-    struct line line = {.column = *column, .rule = rule, .unit = 1};
+    struct line line = {.column = column, .rule = rule, .unit = 1};
     set_due(c, &line);
     uint32_t due = count_due(c, &line);
     if (due == 0 || c->failed)
         return;
     c->ntexts = 0;
-    if (c->model && column->series == 0 && !rule)
-        c->model->learned[column->position % MODEL_LEARNED] = usual(c, &line);
     line.hint = usual(c, &line);
+    if (c->model && column->series == 0 && !rule)
+        c->model->learned[column->position % MODEL_LEARNED] = line.hint;
     line.level = line.hint.step * 128;
-    if (c->with->base)
-        line.before = (uint64_t)c->with->base->column[column->index];
-    if (c->putting)
-        find_shape(c, &line);
+    rewind_line(c, &line);
+    if (c->putting) {
+        find_shape(c, &line, due);
+        rewind_line(c, &line);
+    }
     if (c->putting && line.shape & SHAPE_VARIES && may_have_unit(&line))
         find_unit(c, &line);
     code_shape(c, &line, due);

@@ -12,90 +12,97 @@ static inline uint32_t top_at(uint32_t bits)
 }
 
 // How many bits: from what is expected step by step up or down.
-static void range_put_size(struct packed *c, const struct odds_of *of, uint32_t bits)
+static inline void range_put_size(struct range_out *to, struct range_odds odds,
+                                  const struct odds_of *of, uint32_t bits)
 {
-    struct range_out *to = &c->range_out;
     uint32_t at = of->expected, up = of->size + 1, down = up + MODEL_SIZE_STEPS;
-    range_put(to, c->odds, of->size, bits > at);
+    range_put(to, odds, of->size, bits > at);
     if (bits > at) {
         for (uint32_t k = at + 1; k < 64; k++) {
-            range_put(to, c->odds, up + step_at(k - at - 1), bits > k);
+            range_put(to, odds, up + step_at(k - at - 1), bits > k);
             if (bits == k)
                 break;
         }
     } else {
         for (uint32_t k = at; k > 1; k--) {
-            range_put(to, c->odds, down + step_at(at - k), bits < k);
+            range_put(to, odds, down + step_at(at - k), bits < k);
             if (bits == k)
                 break;
         }
     }
 }
 
-static uint32_t range_get_size(struct packed *c, const struct odds_of *of)
+static inline uint32_t range_get_size(struct range_in *from, struct range_odds odds,
+                                      const struct odds_of *of)
 {
-    struct range_in *from = &c->range_in;
     uint32_t at = of->expected, up = of->size + 1, down = up + MODEL_SIZE_STEPS, k = at;
-    if (range_get(from, c->odds, of->size)) {
-        for (k = at + 1; k < 64 && range_get(from, c->odds, up + step_at(k - at - 1));)
+    if (range_get(from, odds, of->size)) {
+        for (k = at + 1; k < 64 && range_get(from, odds, up + step_at(k - at - 1));)
             k++;
     } else {
-        while (k > 1 && range_get(from, c->odds, down + step_at(at - k)))
+        while (k > 1 && range_get(from, odds, down + step_at(at - k)))
             k--;
     }
     return k;
 }
 
 // The bits below the highest: two with probabilities, the rest as they are.
-static void range_put_bits(struct packed *c, uint64_t size, uint32_t bits)
+static inline void range_put_bits(struct range_out *to, struct range_odds odds, uint64_t size,
+                                  uint32_t bits)
 {
     uint32_t top = top_at(bits), left = bits - 1;
     for (uint32_t i = 0, above = 0; i < 2 && left; i++) {
         bool bit = size >> --left & 1;
-        range_put(&c->range_out, c->odds, top + (i ? 1 + above : 0), bit);
+        range_put(to, odds, top + (i ? 1 + above : 0), bit);
         above = bit;
     }
     while (left) {
         uint32_t take = left < 16 ? left : 16;
         left -= take;
-        range_put_raw(&c->range_out, (uint32_t)(size >> left) & ((1U << take) - 1), take);
+        range_put_raw(to, (uint32_t)(size >> left) & ((1U << take) - 1), take);
     }
 }
 
-static uint64_t range_get_bits(struct packed *c, uint32_t bits)
+static inline uint64_t range_get_bits(struct range_in *from, struct range_odds odds, uint32_t bits)
 {
     uint32_t top = top_at(bits), left = bits - 1;
     uint64_t size = 1;
     for (uint32_t i = 0, above = 0; i < 2 && left; i++, left--) {
-        above = range_get(&c->range_in, c->odds, top + (i ? 1 + above : 0));
+        above = range_get(from, odds, top + (i ? 1 + above : 0));
         size = size << 1 | above;
     }
     while (left) {
         uint32_t take = left < 16 ? left : 16;
         left -= take;
-        size = size << take | range_get_raw(&c->range_in, take);
+        size = size << take | range_get_raw(from, take);
     }
     return size;
 }
 
 static void range_put_number(struct packed *c, const struct odds_of *of, int64_t value)
 {
-    range_put(&c->range_out, c->odds, of->zero, value != 0);
-    if (!value)
-        return;
-    uint32_t bits = bits_of(size_of(value));
-    range_put(&c->range_out, c->odds, of->sign, value < 0);
-    range_put_size(c, of, bits);
-    range_put_bits(c, size_of(value), bits);
+    struct range_out to = c->range_out;
+    range_put(&to, c->odds, of->zero, value != 0);
+    if (value) {
+        uint32_t bits = bits_of(size_of(value));
+        range_put(&to, c->odds, of->sign, value < 0);
+        range_put_size(&to, c->odds, of, bits);
+        range_put_bits(&to, c->odds, size_of(value), bits);
+    }
+    c->range_out = to;
 }
 
 static int64_t range_get_number(struct packed *c, const struct odds_of *of)
 {
-    if (!range_get(&c->range_in, c->odds, of->zero))
-        return 0;
-    bool minus = range_get(&c->range_in, c->odds, of->sign);
-    uint64_t size = range_get_bits(c, range_get_size(c, of));
-    return (int64_t)(minus ? 0 - size : size);
+    struct range_in from = c->range_in;
+    uint64_t value = 0;
+    if (range_get(&from, c->odds, of->zero)) {
+        bool minus = range_get(&from, c->odds, of->sign);
+        uint64_t size = range_get_bits(&from, c->odds, range_get_size(&from, c->odds, of));
+        value = minus ? 0 - size : size;
+    }
+    c->range_in = from;
+    return (int64_t)value;
 }
 
 // A whole symbol of some bits, each bit with a probability that knows the bits before.

@@ -76,7 +76,7 @@ static uint64_t code_count(struct packed *c, uint64_t count)
 static void code_new_text(struct packed *c, const struct line *line, uint32_t tick, size_t at)
 {
     uint8_t bytes[RN_TEXT_MAX];
-    struct guess guess = {.context = line->column.index};
+    struct guess guess = {.context = line->column->index};
     struct rn_span text = c->putting ? rn_grid_text(c->grid, at) : (struct rn_span){bytes, 0};
     uint64_t len = c->ranged ? (uint64_t)code_odd(c, ODD_TEXT_LENGTH, (int64_t)text.len) : text.len;
     len = code_count(c, len);
@@ -95,7 +95,7 @@ static void code_new_text(struct packed *c, const struct line *line, uint32_t ti
         return;
     if (!rn_utf8_valid(bytes, len))
         packed_fail(c, RN_EFORMAT, "text is not UTF-8");
-    else if (rn_grid_set_text(c->grid, line->column.index, tick, (struct rn_span){bytes, len}))
+    else if (rn_grid_set_text(c->grid, line->column->index, tick, (struct rn_span){bytes, len}))
         packed_fail(c, RN_ELIMIT, "texts are more than their space");
 }
 
@@ -103,7 +103,7 @@ static void code_new_text(struct packed *c, const struct line *line, uint32_t ti
 static size_t cell_back(const struct packed *c, const struct line *line, uint32_t cells)
 {
     uint32_t tick = c->texts[(c->ntexts - cells) % (PACKED_TEXT_BACK + 1)];
-    return rn_grid_at(c->grid, line->column.index, tick);
+    return rn_grid_at(c->grid, line->column->index, tick);
 }
 
 static uint32_t furthest_back(const struct packed *c)

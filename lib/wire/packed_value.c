@@ -38,7 +38,7 @@ static inline struct odds_of odds_of_step(const struct packed *c, const struct l
     uint32_t level = (uint32_t)(line->level + 128) >> 8;
     uint32_t at = level < MODEL_LEVELS ? level : MODEL_LEVELS - 1;
     uint32_t near = near_at(c->model, tick);
-    uint32_t counter = line->column.field->kind == RN_COUNTER ? 3 : 0;
+    uint32_t counter = line->column->field->kind == RN_COUNTER ? 3 : 0;
     return (struct odds_of){AT_ZERO + (at * 4 + line->recent) * 3 + near,
                             AT_SIGN + at * 6 + counter + line->sign,
                             AT_SIZE + (at * 4 + line->recent) * MODEL_SIZE,
@@ -61,7 +61,7 @@ static inline void learn_step(struct packed *c, struct line *line, uint32_t tick
 void set_number(struct packed *c, const struct line *line, size_t at)
 {
     int64_t value = (int64_t)(line->before + (uint64_t)line->expected);
-    if (!integer_fits(line->column.field, value))
+    if (!integer_fits(line->column->field, value))
         packed_fail(c, RN_EFORMAT, "a number does not fit its field");
     c->grid->cells[at].i = value;
     c->grid->states[at] = RN_CELL_SCALED;
@@ -71,7 +71,7 @@ void code_cell_number(struct packed *c, struct line *line, uint32_t tick, size_t
 {
     uint64_t rest = rest_of(c, line, tick, at);
     int64_t step = (int64_t)(rest - line->before);
-    if (line->number)
+    if (line->number && line->unit > 1)
         step /= (int64_t)line->unit;
     if (!c->ranged) {
         step = code_number(c, NULL, step);
@@ -82,7 +82,7 @@ void code_cell_number(struct packed *c, struct line *line, uint32_t tick, size_t
     } else {
         struct odds_of of = odds_of_first(line);
         step = code_number(c, &of, step);
-        uint32_t slot = line->column.position % MODEL_LEARNED;
+        uint32_t slot = line->column->position % MODEL_LEARNED;
         c->model->learned[slot].first = (uint8_t)bits_of(size_of(step));
     }
     line->before += (uint64_t)step * (line->number ? line->unit : 1);
@@ -117,18 +117,17 @@ static uint64_t range_literal(struct packed *c, uint64_t bits, uint64_t before)
 
 void code_cell_literal(struct packed *c, struct line *line, size_t at)
 {
-    uint64_t bits = (uint64_t)c->grid->cells[at].i, got = 0;
+    uint64_t bits = (uint64_t)c->grid->cells[at].i;
     uint32_t slot;
     bool known = c->ranged && code_known(c, line, at, &slot);
     if (known)
         bits = (uint64_t)c->grid->cells[at].i;
     else if (c->ranged)
         bits = range_literal(c, bits, line->literal);
-    for (uint32_t shift = 0; shift < 64; shift += 8)
-        got |= (uint64_t)code_byte(c, (uint8_t)(bits >> shift)) << shift;
-    line->literal = order_of(got);
+    bits = code_fixed(c, bits);
+    line->literal = order_of(bits);
     if (!c->putting) {
-        c->grid->cells[at].i = (int64_t)got;
+        c->grid->cells[at].i = (int64_t)bits;
         c->grid->states[at] = RN_CELL_DOUBLE;
         if (!isfinite(c->grid->cells[at].d))
             packed_fail(c, RN_EFORMAT, "a literal is not finite");

@@ -54,7 +54,7 @@ struct packed {
 
 // A column while it is coded.
 struct line {
-    struct column column;
+    const struct column *column;
     const struct rn_rule *rule; // or NULL
     uint32_t first, stride;     // due ticks
     uint8_t shape;
@@ -142,6 +142,8 @@ int64_t code_number(struct packed *c, const struct odds_of *of, int64_t value);
 // A number of a sort that follows the size of its own kind. Only for encoding 2.
 int64_t code_odd(struct packed *c, enum model_odd sort, int64_t value);
 uint8_t code_byte(struct packed *c, uint8_t byte);
+// 8 bytes, the lowest first.
+uint64_t code_fixed(struct packed *c, uint64_t value);
 // A whole symbol of some bits, each bit with a probability that knows the bits before.
 uint32_t range_tree(struct packed *c, uint32_t at, uint32_t bits, uint32_t value);
 bool range_bit(struct packed *c, uint32_t at, bool bit);

@@ -11,28 +11,38 @@ const uint16_t range_rates[RANGE_SURE + 1] = {RATES(0),  RATES(5),  RATES(10),
 
 void range_out_begin(struct range_out *to, struct rn_buf *out)
 {
-    *to = (struct range_out){.out = out, .range = UINT32_MAX, .pending = 1};
+    *to = (struct range_out){.out = out, .start = out->len, .range = UINT32_MAX};
 }
 
-// Moves the top byte of low out. It is held until no carry can reach it any more.
-void range_out_shift(struct range_out *to)
+static void carry(struct rn_buf *out, size_t start)
 {
-    if ((uint32_t)to->low < 0xff000000U || to->low > UINT32_MAX) {
-        uint8_t carry = (uint8_t)(to->low >> 32);
-        if (to->begun)
-            rn_buf_byte(to->out, (uint8_t)(to->held + carry));
-        for (to->begun = true; --to->pending;)
-            rn_buf_byte(to->out, (uint8_t)(0xff + carry));
-        to->held = (uint8_t)(to->low >> 24);
-    }
-    to->pending++;
-    to->low = (uint32_t)to->low << 8;
+    size_t at = out->len;
+    while (at > start && ++out->data[--at] == 0)
+        ;
+}
+
+uint64_t range_out_shift(struct rn_buf *out, size_t start, uint64_t low)
+{
+    if (low > UINT32_MAX)
+        carry(out, start);
+    rn_buf_byte(out, (uint8_t)(low >> 24));
+    return (uint32_t)low << 8;
+}
+
+// The last byte that a carry can still reach, and so all that an encoder may leave out if it is 0:
+// what is before had its end.
+static size_t settled(const struct range_out *to)
+{
+    size_t len = to->out->len;
+    while (len > to->start && to->out->data[len - 1] == 0xff)
+        len--;
+    return len > to->start ? len - 1 : len;
 }
 
 // Any number in [low, low + range) will do: the one with most zeros at its end.
 void range_out_end(struct range_out *to)
 {
-    size_t start = to->out->len;
+    size_t start = settled(to);
     for (uint32_t zeros = 32; zeros > 0; zeros -= 8) {
         uint64_t mask = (1ULL << (zeros - 1) << 1) - 1;
         uint64_t rounded = (to->low + mask) & ~mask;
@@ -41,8 +51,8 @@ void range_out_end(struct range_out *to)
             break;
         }
     }
-    for (int i = 0; i < 5; i++)
-        range_out_shift(to);
+    for (int i = 0; i < 4; i++)
+        to->low = range_out_shift(to->out, to->start, to->low);
     while (to->out->len > start && to->out->data[to->out->len - 1] == 0)
         to->out->len--;
 }

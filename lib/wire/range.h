@@ -1,5 +1,8 @@
-// Adaptive binary range coder: 32-bit range, carries resolved while encoding, probabilities of 16
+// Adaptive binary range coder: 32-bit range, carries added to the bytes before, probabilities of 16
 // bits that learn fast at first and slowly later. Integers only. Private to lib/wire.
+//
+// Who codes several decisions does so on a copy of the coder that nothing else points to: the
+// compiler keeps that in registers.
 //
 // A decision is 0 or 1; a probability is that of 0, in 1/65536. The end of the bytes reads as zeros
 // for ever, and an encoder leaves out the zeros at its end. Decisions and raw pieces are counted as
@@ -18,11 +21,9 @@
 
 struct range_out {
     struct rn_buf *out;
-    uint64_t low;
+    size_t start; // of the stream in out
+    uint64_t low; // below 2^33: a carry is waiting if it is 2^32 or more
     uint32_t range;
-    uint32_t pending; // bytes that a carry may still change: one held, then 0xff's
-    uint8_t held;
-    bool begun; // the first held byte is never written: it is always 0
     uint32_t steps;
 };
 
@@ -54,7 +55,9 @@ static inline void range_learn(struct range_odds odds, uint32_t at, bool bit)
 }
 
 void range_out_begin(struct range_out *to, struct rn_buf *out);
-void range_out_shift(struct range_out *to);
+// Moves the top byte of low to the end of out, and a carry to the bytes before it from start on.
+// Gives what is left of low. Not of the coder itself, which so may stay in registers.
+uint64_t range_out_shift(struct rn_buf *out, size_t start, uint64_t low);
 // Ends the stream in as few bytes as can be.
 void range_out_end(struct range_out *to);
 
@@ -62,7 +65,7 @@ static inline void range_out_settle(struct range_out *to)
 {
     while (to->range < RANGE_TOP) {
         to->range <<= 8;
-        range_out_shift(to);
+        to->low = range_out_shift(to->out, to->start, to->low);
     }
 }
 

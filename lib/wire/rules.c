@@ -6,6 +6,10 @@ __extension__ typedef __int128 wide;
 static bool sum_up(const struct rn_linear *linear, const struct rn_grid *grid, uint32_t tick,
                    wide *out)
 {
+    if (!linear->time && !linear->nterms) {
+        *out = linear->constant;
+        return true;
+    }
     // A product of two 64-bit numbers and the sum of two such fit.
     wide sum = (wide)linear->time * grid->times[tick] + linear->constant;
     for (uint32_t i = 0; i < linear->nterms; i++) {
@@ -30,7 +34,8 @@ static wide floor_div(wide num, wide den)
         int64_t n = (int64_t)num, d = (int64_t)den;
         return n / d - (n % d < 0);
     }
-    return num / den - (num % den < 0);
+    wide quotient = num / den; // of wide numbers a remainder is another division
+    return quotient - (quotient * den > num);
 }
 
 bool rule_expect(const struct rn_rule *rule, const struct rn_grid *grid, uint32_t tick,
