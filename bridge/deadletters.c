@@ -152,9 +152,13 @@ static int64_t delete_some(struct deadletters *s, struct rn_stmt *stmt, int64_t 
 // The oldest go until what is left is within its bounds; returns how many went.
 static int64_t enforce_bounds(struct deadletters *s, struct rn_err *err)
 {
-    int64_t total = 0, n = 1;
-    while (n > 0 && s->max_bytes &&
-           rn_db_int(s->db, "SELECT bytes FROM counts", 0) > s->max_bytes) {
+    int64_t total = 0, n = 1, bytes;
+    while (n > 0 && s->max_bytes) {
+        int rc = rn_db_get_int(s->db, "SELECT bytes FROM counts", 0, &bytes, err);
+        if (rc < 0)
+            return rc;
+        if (bytes <= s->max_bytes)
+            break;
         n = delete_some(s, s->oldest, 0, err);
         total += n;
     }
@@ -287,8 +291,10 @@ int deadletters_failed(struct deadletters *s, int64_t id, const char *reason, st
 
 int deadletters_counts(struct deadletters *s, struct deadletters_counts *out, struct rn_err *err)
 {
-    out->letters = rn_db_int(s->db, "SELECT letters FROM counts", -1);
-    out->bytes = rn_db_int(s->db, "SELECT bytes FROM counts", 0);
-    out->dropped = rn_db_int(s->db, "SELECT dropped FROM counts", 0);
-    return out->letters < 0 ? rn_fail(err, RN_EIO, "dead.db cannot be read") : RN_OK;
+    int rc = rn_db_get_int(s->db, "SELECT letters FROM counts", 0, &out->letters, err);
+    if (rc >= 0)
+        rc = rn_db_get_int(s->db, "SELECT bytes FROM counts", 0, &out->bytes, err);
+    if (rc >= 0)
+        rc = rn_db_get_int(s->db, "SELECT dropped FROM counts", 0, &out->dropped, err);
+    return rc;
 }

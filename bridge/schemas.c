@@ -101,10 +101,13 @@ struct schemas {
 static int open_db(struct schemas *schemas, const char *path, struct rn_err *err)
 {
     struct rn_db_conf conf = {.path = path};
+    int64_t format;
     int rc = rn_db_open(&schemas->db, &conf, err);
     if (rc == RN_OK)
         rc = rn_db_check(schemas->db, err);
-    if (rc == RN_OK && rn_db_int(schemas->db, "PRAGMA user_version", 0) != FORMAT)
+    if (rc == RN_OK)
+        rc = rn_db_get_int(schemas->db, "PRAGMA user_version", 0, &format, err);
+    if (rc == RN_OK && format != FORMAT)
         rc = rn_db_exec(schemas->db, create_sql, err);
     if (rc) {
         rn_db_close(schemas->db);
@@ -207,11 +210,12 @@ static int read_info(struct rn_stmt *stmt, struct schemas_info *out, struct rn_e
 }
 
 // The first column of the first row; -1 if there is none.
-static int64_t read_int(struct rn_stmt *stmt)
+static int read_int(struct rn_stmt *stmt, int64_t *value, struct rn_err *err)
 {
-    int64_t value = rn_stmt_step(stmt, NULL) == 1 ? rn_column_int(stmt, 0) : -1;
+    int rc = rn_stmt_step(stmt, err);
+    *value = rc == 1 ? rn_column_int(stmt, 0) : -1;
     rn_stmt_reset(stmt);
-    return value;
+    return rc < 0 ? rc : RN_OK;
 }
 
 int schemas_lookup(struct schemas *schemas, const char *dev, uint64_t install, enum rn_object kind,
@@ -321,10 +325,12 @@ static int unbind(struct schemas *schemas, struct rn_stmt *oldest, int64_t *byte
 static int keep_within_bytes(struct schemas *schemas, const char *dev, struct schemas_taken *out,
                              struct rn_err *err)
 {
-    int64_t bytes = 0;
+    int64_t bytes = 0, held;
     rn_bind_text(schemas->stmt[BYTES], 1, dev);
-    int64_t held = read_int(schemas->stmt[BYTES]);
-    for (int rc; held > SCHEMAS_MAX_BYTES; held -= bytes) {
+    int rc = read_int(schemas->stmt[BYTES], &held, err);
+    if (rc)
+        return rc;
+    for (; held > SCHEMAS_MAX_BYTES; held -= bytes) {
         rn_bind_text(schemas->stmt[OLDEST_BYTES], 1, dev);
         rc = unbind(schemas, schemas->stmt[OLDEST_BYTES], &bytes, err);
         if (rc || bytes == 0)
@@ -337,14 +343,16 @@ static int keep_within_bytes(struct schemas *schemas, const char *dev, struct sc
 static int bind(struct schemas *schemas, const char *dev, const struct rn_key_msg *msg,
                 struct schemas_taken *out, struct rn_err *err)
 {
-    int64_t bound = read_int(bind_id(schemas, BOUND, dev, msg->install, msg->kind, msg->id));
-    if (bound == out->info.row)
-        return RN_OK;
+    int64_t bound, count = 0;
+    int rc = read_int(bind_id(schemas, BOUND, dev, msg->install, msg->kind, msg->id), &bound, err);
+    if (rc || bound == out->info.row)
+        return rc;
     if (bound >= 0)
         return rn_fail(err, RN_ECONFLICT, "id %u is bound to another object", msg->id);
-    out->replaced = read_int(bind_kind(schemas, COUNT_BOUND, dev, msg)) >= SCHEMAS_MAX_BINDINGS;
-    int rc =
-        out->replaced ? unbind(schemas, bind_kind(schemas, OLDEST, dev, msg), NULL, err) : RN_OK;
+    rc = read_int(bind_kind(schemas, COUNT_BOUND, dev, msg), &count, err);
+    out->replaced = count >= SCHEMAS_MAX_BINDINGS;
+    if (rc == RN_OK && out->replaced)
+        rc = unbind(schemas, bind_kind(schemas, OLDEST, dev, msg), NULL, err);
     if (rc)
         return rc;
     struct rn_stmt *stmt = bind_id(schemas, BIND, dev, msg->install, msg->kind, msg->id);

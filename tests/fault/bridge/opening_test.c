@@ -4,6 +4,7 @@
 #include "bridge/cursor_db.h"
 #include "bridge/desired.h"
 #include "bridge/recall.h"
+#include "bridge/schemas.h"
 #include "bridge/verify.h"
 #include "tests/support/faults.h"
 #include "tests/support/log_fixture.h"
@@ -55,7 +56,7 @@ static void fail_each(int (*look)(void *arg), void *arg)
     assert_true(look(arg) >= 0);
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         fired = true;
-        for (long n = 1; fired; n += 1 + n / 16) {
+        for (long n = 1; fired; n++) {
             fired = false;
             faults_arm(kinds[i].what, n, kinds[i].error);
             int rc = look(arg);
@@ -135,6 +136,36 @@ static void a_segment_that_is_sealed_is_listed(void **state)
         fixture_close_log(&f);
         fixture_remove(&f);
     }
+}
+
+// ---- schemas ------------------------------------------------------------------------------------
+
+static int look_at_schemas(void *arg)
+{
+    (void)arg;
+    struct schemas *schemas = NULL;
+    struct schemas_counts counts;
+    int rc = schemas_open(&schemas, folder, NULL);
+    if (rc == RN_OK) {
+        fired |= faults_disarm();
+        schemas_counts(schemas, &counts);
+        check(counts.objects == 1 && counts.bindings == 1 && !*schemas_quarantined(schemas),
+              "what devices have given is thrown away");
+    }
+    schemas_close(schemas);
+    return rc;
+}
+
+static void schemas_that_devices_gave_stay(void **state)
+{
+    (void)state;
+    struct schemas *schemas;
+    struct schemas_taken taken;
+    struct rn_key_msg msg = {.install = 7, .kind = RN_OBJECT_SCHEMA, .id = 1};
+    assert_int_equal(schemas_open(&schemas, folder, NULL), RN_OK);
+    assert_int_equal(schemas_take(schemas, "dev-a", &msg, &taken, NULL), RN_OK);
+    schemas_close(schemas);
+    fail_each(look_at_schemas, NULL);
 }
 
 // ---- the signing key ----------------------------------------------------------------------------
@@ -321,6 +352,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_log_keeps_its_identity),
         CASE(a_segment_that_is_sealed_is_listed),
+        CASE(schemas_that_devices_gave_stay),
         CASE(the_key_that_devices_have_pinned_stays),
         CASE(devices_and_installs_are_all_known),
         CASE(batches_of_the_log_are_all_known),
