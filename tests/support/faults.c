@@ -1,4 +1,5 @@
 // See faults.h.
+#undef _FORTIFY_SOURCE // with it the C library's headers define read and its kin themselves
 #include "tests/support/faults.h"
 
 #include <dirent.h>
