@@ -158,12 +158,11 @@ def own_words(case):
     """What a failed test said of it: the failed functions of a C test; of pytest the errors, where they
     were raised, and how to repeat it."""
     said = "\n".join(filter(None, (case.findtext(tag) for tag in ("failure", "error", "system-out"))))
-    lines, kept = said.splitlines(), []
-    if any(line.startswith("[ RUN ") for line in lines):
-        block = []
-        for line in lines:
-            if "seed" in line.lower() and not block:  # what was said before the first test
-                kept.append(line)
+    lines = said.splitlines()
+    begin = next((i for i, line in enumerate(lines) if line.startswith("[ RUN ")), None)
+    if begin is not None:
+        kept, block = [line for line in lines[:begin] if "seed" in line.lower()], []
+        for line in lines[begin:]:
             block = [line] if line.startswith("[ RUN ") else [*block, line]
             if line.startswith("[  FAILED  ]"):
                 kept, block = kept + block, []
