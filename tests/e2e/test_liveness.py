@@ -9,7 +9,8 @@ from spine import Spine, StateLog
 
 GRACE = 1.5
 # Slow enough that a busy machine is not taken for a dead device.
-SLOW = {"step": "500ms", "batch.interval": "1s", "mqtt.keepalive": "60s"}
+SLOW = {"step": "500ms", "batch.interval": "2s", "mqtt.keepalive": "60s"}
+SILENCE = 3 * 2  # seconds after which a device that could have sent is offline
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_without_its_broker_the_fleet_is_blind_and_back_without_a_flap(spine, ho
     getattr(spine.broker, how)()  # stop: the broker publishes everybody's will
     for states in fleet:
         states.wait("blind(broker)")
-    time.sleep(GRACE + 3)  # longer than a will's grace and than silence would take
+    time.sleep(SILENCE + 1.5)  # longer than a will's grace and than silence would take
     spine.broker.start()
     for states in fleet:
         states.wait("online", 20)
@@ -166,7 +167,7 @@ def test_a_stale_retained_online_is_unconfirmed_then_offline(spine, wipe):
 def test_a_bridge_that_was_stopped_for_a_while_shows_no_flap(spine):
     _, fleet = fleet_of(spine, 5)
     spine.bridge.pause()
-    time.sleep(6)
+    time.sleep(SILENCE + 1.5)
     spine.bridge.resume()
     spine.wait_live()
     for states in fleet:
