@@ -11,7 +11,7 @@
 
 enum {
     ROW_OVERHEAD = 96,   // what a row takes beside its body
-    SPARE_PAGES = 16,    // kept free below max_bytes: meta, journal, schemas, tree pages
+    SPARE_PAGES = 32,    // kept free below max_bytes: meta, journal, schemas, tree pages
     EVICT_CHUNK = 64,    // rows looked at in one round of eviction
     EVICT_ROUNDS = 4096, // a bound for a loop over a damaged file
     SCHEMA_KEEP = 24,    // schemas that no row refers to go when there are more
@@ -279,7 +279,8 @@ static int append(struct store *store, struct store_row *row, int64_t utc_ms, st
     if (rc < 0)
         return rc;
     row->seq = (uint64_t)rn_db_last_rowid(store->db);
-    rc = rn_stmt_run(store->stmt[SQL_JOURNAL_DROP], err);
+    if (store->now.journal_samples > 0) // SQLite writes a page even if there is nothing to delete
+        rc = rn_stmt_run(store->stmt[SQL_JOURNAL_DROP], err);
     if (rc < 0)
         return rc;
     produce(store, row->samples);

@@ -99,7 +99,7 @@ static int open_db(struct store *store, const char *path, int64_t max_bytes, str
                               .page_size = STORE_PAGE_BYTES,
                               .max_bytes = max_bytes,
                               .cache_kib = 32,
-                              .wal_pages = 128,
+                              .wal_pages = 256,
                               .exclusive = true};
     int rc = rn_db_open(&store->db, &conf, err);
     if (rc >= 0)

@@ -6,7 +6,7 @@
 #include <runnel/db.h>
 
 enum {
-    STORE_PAGE_BYTES = 1024,
+    STORE_PAGE_BYTES = 512, // of a new file: a commit changes a few bytes on each of some pages
     STORE_RAM_PATH = 64,
     STORE_RECENT = 256, // CRCs of settled rows that are remembered
     STORE_GONE = 256,   // evicted rows that are remembered, and how far below the lowest row

@@ -528,11 +528,12 @@ static void salvage_keeps_the_rows_whose_hints_and_base_are_whole(void **state)
     assert_int_equal(rn_db_open(&db, &conf, &err), RN_OK);
     assert_int_equal(rn_db_exec(db, "UPDATE object SET object=x'00' WHERE id=1", &err), RN_OK);
     int64_t root = rn_db_int(db, "SELECT rootpage FROM sqlite_master WHERE name='boot'", 0);
+    int64_t page = rn_db_int(db, "PRAGMA page_size", 0);
     assert_int_equal(rn_db_checkpoint(db, &err), RN_OK);
     rn_db_close(db);
     int fd = open(path, O_RDWR);
     assert_true(fd >= 0 && root > 1);
-    assert_int_equal(pwrite(fd, "no page", 7, (root - 1) * 1024), 7);
+    assert_int_equal(pwrite(fd, "no page", 7, (root - 1) * page), 7);
     close(fd);
     s = open_store(&report);
     assert_true(report.quarantined);

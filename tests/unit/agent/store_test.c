@@ -478,6 +478,61 @@ static void a_cut_takes_the_place_of_the_journal(void **state)
     store_close(s);
 }
 
+static int64_t bytes_of(const char *name)
+{
+    char path[128];
+    struct stat info;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return stat(path, &info) < 0 ? 0 : info.st_size;
+}
+
+// Three rows wait for the bridge's answer, which comes for all three at once: as in practice.
+static void run_steadily(struct store *s, int batches)
+{
+    for (int i = 0; i < batches; i++) {
+        uint64_t seq = add(s, i);
+        for (uint64_t old = seq - 2; seq % 3 == 0 && old <= seq; old++)
+            settle_one(s, old);
+    }
+}
+
+// Until the first checkpoint of a new file its WAL grows by all that is written.
+static void a_batch_that_is_stored_and_settled_writes_few_pages(void **state)
+{
+    (void)state;
+    enum { WARM_UP = 6, BATCHES = 9, MOST = 3800 }; // bytes a batch; its body has 400
+    struct store *s = open_small();
+    run_steadily(s, WARM_UP);
+    int64_t before = bytes_of("buffer.db-wal");
+    run_steadily(s, BATCHES);
+    int64_t written = bytes_of("buffer.db-wal") - before;
+    assert_in_range(written, BATCHES * 400, BATCHES * MOST);
+    store_close(s);
+}
+
+static void a_file_whose_pages_are_larger_goes_on_with_them(void **state)
+{
+    (void)state;
+    char path[128];
+    struct rn_db *db;
+    struct rn_err err;
+    snprintf(path, sizeof path, "%s/buffer.db", folder);
+    const struct rn_db_conf conf = {.path = path, .page_size = 1024};
+    assert_int_equal(rn_db_open(&db, &conf, &err), RN_OK);
+    assert_int_equal(rn_db_exec(db, "CREATE TABLE t(x); DROP TABLE t", &err), RN_OK);
+    rn_db_close(db);
+    struct store *s = open_small();
+    run_steadily(s, 100); // over more than one checkpoint
+    assert_int_equal(store_state(s)->rows, 1);
+    store_close(s);
+    s = open_small();
+    assert_int_equal(rn_db_int(s->db, "PRAGMA page_size", 0), 1024);
+    assert_int_equal(store_state(s)->ledger.delivered, 99 * 10);
+    assert_int_equal(store_state(s)->next, 101);
+    assert_int_equal(add(s, 0), 101);
+    store_close(s);
+}
+
 static void another_machine_gets_another_install_for_what_was_not_published(void **state)
 {
     (void)state;
@@ -723,6 +778,8 @@ int main(void)
         IN_FOLDER(rows_older_than_the_limit_go),
         IN_FOLDER(the_journal_becomes_a_batch_after_a_crash),
         IN_FOLDER(a_cut_takes_the_place_of_the_journal),
+        IN_FOLDER(a_batch_that_is_stored_and_settled_writes_few_pages),
+        IN_FOLDER(a_file_whose_pages_are_larger_goes_on_with_them),
         IN_FOLDER(another_machine_gets_another_install_for_what_was_not_published),
         IN_FOLDER(a_conflict_relabels_its_rows_and_what_was_not_published),
         IN_FOLDER(another_log_takes_every_row_under_the_current_install),
