@@ -54,7 +54,7 @@ def _at_most_once(first, rest):
 class Mangler:
     """Between one agent and a broker; plain MQTT 5, one connection at a time. Batches, key messages and
     acknowledgements are lost, held back (others overtake them) or come once more later, also on a later
-    connection; everything else passes. The seed decides which.
+    connection; everything else passes. The seed decides which; of a sort, two in a row pass at most.
 
     mangler.target_port = p   new connections go there (call cut())
     mangler.cut()             resets the connection
@@ -65,6 +65,7 @@ class Mangler:
         self.target_port, self.honest = target_port, False
         self.odds = loses, holds, repeats
         self.counts = collections.Counter()
+        self._in_a_row = collections.Counter()  # of each sort, those that passed
         self._rand, self._lock = random.Random(seed), threading.Condition()
         self._sinks = {}  # direction -> where it goes now
         self._late, self._number = [], 0  # heap of (due, number, direction, bytes)
@@ -145,9 +146,12 @@ class Mangler:
         loses, holds, repeats = self.odds
         with self._lock:
             chance, wait = self._rand.random(), self._rand.expovariate(1)
+        if any(self.odds) and self._in_a_row[what] == 2:
+            chance *= sum(self.odds)
         fate = ("lost" if chance < loses else "held" if chance < loses + holds else
                 "repeated" if chance < loses + holds + repeats else "passed")
         self.counts[fate, what] += 1
+        self._in_a_row[what] = self._in_a_row[what] + 1 if fate == "passed" else 0
         if fate in ("passed", "repeated"):
             self._send(sink, _framed(first, rest))
         elif answer:
