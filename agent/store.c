@@ -7,14 +7,11 @@
 #include <runnel/crc.h>
 #include <runnel/crypto.h>
 
-#include <string.h>
-
 enum {
     ROW_OVERHEAD = 96,   // what a row takes beside its body
     SPARE_PAGES = 32,    // kept free below max_bytes: meta, journal, schemas, tree pages
     EVICT_CHUNK = 64,    // rows looked at in one round of eviction
     EVICT_ROUNDS = 4096, // a bound for a loop over a damaged file
-    SCHEMA_KEEP = 24,    // schemas that no row refers to go when there are more
 };
 
 const struct store_state *store_state(const struct store *store)
@@ -40,8 +37,7 @@ void store_set_received(struct store *store, const struct rn_ranges *received)
 
 // ---- transactions -------------------------------------------------------------------------------
 
-// What is borrowed ends here: an open read statement would keep the WAL from being checkpointed.
-static void release_borrowed(struct store *store)
+void store_release_borrowed(struct store *store)
 {
     rn_stmt_reset(store->stmt[SQL_NEXT]);
     rn_stmt_reset(store->stmt[SQL_SCHEMA_GET]);
@@ -51,7 +47,7 @@ static void release_borrowed(struct store *store)
 
 int store_begin(struct store *store, struct rn_err *err)
 {
-    release_borrowed(store);
+    store_release_borrowed(store);
     if (!store->settled) {
         store->before = store->now;
         return rn_db_begin(store->db, err);
@@ -114,8 +110,7 @@ int store_end(struct store *store, int rc, struct rn_err *err)
     return done < 0 ? done : rc;
 }
 
-// The operation's end, but for the commit.
-static int leave_open(struct store *store, uint64_t rows, struct rn_err *err)
+int store_leave_open(struct store *store, uint64_t rows, struct rn_err *err)
 {
     int rc = store->joined ? rn_db_exec(store->db, "RELEASE joined", err) : RN_OK;
     if (rc < 0)
@@ -143,7 +138,7 @@ uint64_t store_safe_low(const struct store *store)
     return store->settled ? store->before.state.low : store->now.state.low;
 }
 
-static void remember(struct store *store, uint64_t install, uint64_t seq, uint32_t crc)
+void store_remember(struct store *store, uint64_t install, uint64_t seq, uint32_t crc)
 {
     store->recent[store->recent_next++ % STORE_RECENT] =
         (struct store_recent){.seq = seq, .tag = (uint32_t)install, .crc = crc};
@@ -383,129 +378,6 @@ int store_publish(struct store *store, uint64_t up_to, struct rn_err *err)
     return store_end(store, RN_OK, err);
 }
 
-// ---- settling -----------------------------------------------------------------------------------
-
-struct tally {
-    uint32_t crc;
-    uint64_t expect; // next seq that the range must show
-    uint64_t samples, rows;
-    uint64_t gone; // samples of evicted rows that are remembered
-    bool gap;
-};
-
-static void add_crc(struct tally *t, uint32_t crc)
-{
-    const uint8_t bytes[4] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8),
-                              (uint8_t)crc};
-    t->crc = rn_crc32c(t->crc, bytes, sizeof bytes);
-}
-
-// Seqs up to (not including) `until` must have been settled shortly before.
-static void fill_gap(const struct store *store, struct tally *t, uint32_t tag, uint64_t until)
-{
-    while (!t->gap && t->expect < until) {
-        const struct store_recent *old = store_recall(store, tag, t->expect);
-        t->gap = !old;
-        if (old)
-            add_crc(t, old->crc);
-        t->expect++;
-    }
-}
-
-// Walks the range's rows, the remembered ones among them: sums them up.
-static int sum_up(struct store *store, uint32_t tag, uint64_t first, uint64_t last, struct tally *t,
-                  struct rn_err *err)
-{
-    struct rn_stmt *range = store->stmt[SQL_RANGE];
-    rn_bind_int(range, 1, (int64_t)first);
-    rn_bind_int(range, 2, (int64_t)last);
-    int rc;
-    while ((rc = rn_stmt_step(range, err)) == 1) {
-        uint64_t seq = (uint64_t)rn_column_int(range, 0);
-        uint64_t samples = (uint64_t)rn_column_int(range, 3);
-        bool gone = rn_column_int(range, 4) != 0;
-        if ((uint32_t)rn_column_int(range, 1) != tag)
-            continue;
-        fill_gap(store, t, tag, seq);
-        add_crc(t, (uint32_t)rn_column_int(range, 2));
-        t->expect = seq + 1;
-        *(gone ? &t->gone : &t->samples) += samples;
-        t->rows += !gone;
-    }
-    rn_stmt_reset(range);
-    return rc;
-}
-
-// Keeps the CRCs of rows that are about to go: a later range may span them.
-static int remember_range(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
-                          struct rn_err *err)
-{
-    struct rn_stmt *range = store->stmt[SQL_RANGE];
-    rn_bind_int(range, 1, (int64_t)first);
-    rn_bind_int(range, 2, (int64_t)last);
-    int rc;
-    while ((rc = rn_stmt_step(range, err)) == 1)
-        if ((uint32_t)rn_column_int(range, 1) == tag)
-            remember(store, tag, (uint64_t)rn_column_int(range, 0),
-                     (uint32_t)rn_column_int(range, 2));
-    rn_stmt_reset(range);
-    return rc;
-}
-
-static int drop_rows(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
-                     struct rn_err *err)
-{
-    struct rn_stmt *drop = store->stmt[SQL_DROP_RANGE];
-    rn_bind_int(drop, 1, (int64_t)first);
-    rn_bind_int(drop, 2, (int64_t)last);
-    rn_bind_int(drop, 3, tag);
-    return rn_stmt_run(drop, err);
-}
-
-static int drop_range(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
-                      const struct tally *t, enum row_state fate, struct rn_err *err)
-{
-    struct rn_ledger *ledger = &store->now.state.ledger;
-    enum ledger_fate to = fate == ROW_REFUSED ? LEDGER_REFUSED : LEDGER_DELIVERED;
-    int rc = store_gone_settle(store, tag, first, last, err);
-    if (rc >= 0 && t->rows)
-        rc = drop_rows(store, tag, first, last, err);
-    if (rc < 0)
-        return rc;
-    ledger_settle(ledger, to, t->samples);
-    ledger_found(ledger, to, t->gone);
-    store->now.state.rows -= t->rows;
-    return store_find_low(store, err);
-}
-
-int store_settle(struct store *store, uint32_t tag, uint64_t first, uint64_t last, uint32_t crc,
-                 enum row_state fate, struct rn_err *err)
-{
-    release_borrowed(store);
-    struct tally t = {.expect = first};
-    int rc = sum_up(store, tag, first, last, &t, err);
-    if (rc < 0)
-        return rc;
-    if (fate == ROW_DURABLE) {
-        fill_gap(store, &t, tag, last + 1);
-        if (t.gap || t.crc != crc)
-            return 0;
-    }
-    if (t.rows == 0 && t.gone == 0)
-        return 1;
-    rc = remember_range(store, tag, first, last, err);
-    if (rc < 0)
-        return rc;
-    rc = store_begin(store, err);
-    if (rc < 0)
-        return rc;
-    rc = drop_range(store, tag, first, last, &t, fate, err);
-    if (rc < 0)
-        return store_end(store, rc, err);
-    rc = leave_open(store, t.rows, err);
-    return rc < 0 ? rc : 1;
-}
-
 // ---- replacing ----------------------------------------------------------------------------------
 
 static int is_there(struct store *store, uint64_t seq, struct rn_err *err)
@@ -561,7 +433,7 @@ int store_replace(struct store *store, const struct store_row *old, struct rn_sp
     rc = store_end(store, replace(store, &row, err), err);
     if (rc != 1)
         return rc;
-    remember(store, old->install, old->seq, old->crc);
+    store_remember(store, old->install, old->seq, old->crc);
     *seq = store->now.state.next - 1;
     return 1;
 }
@@ -609,74 +481,4 @@ int store_adopt(struct store *store, uint64_t log_id, struct rn_err *err)
 {
     int rc = store_begin(store, err);
     return rc < 0 ? rc : store_end(store, adopt(store, log_id, err), err);
-}
-
-// ---- schemas ------------------------------------------------------------------------------------
-
-static int find_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], uint32_t *id,
-                       struct rn_err *err)
-{
-    struct rn_stmt *find = store->stmt[SQL_SCHEMA_FIND];
-    rn_bind_blob(find, 1, (struct rn_span){hash, RN_HASH_BYTES});
-    int rc = rn_stmt_step(find, err);
-    if (rc == 1)
-        *id = (uint32_t)rn_column_int(find, 0);
-    rn_stmt_reset(find);
-    return rc;
-}
-
-// Schemas that nothing refers to any more go, but not at every change: one may come back.
-static int drop_unused_schemas(struct store *store, struct rn_err *err)
-{
-    int64_t count;
-    int rc = rn_db_get_int(store->db, "SELECT count(*) FROM schema", 0, &count, err);
-    if (rc < 0 || count < SCHEMA_KEEP)
-        return rc;
-    return rn_db_exec(store->db,
-                      "DELETE FROM schema WHERE id NOT IN (SELECT DISTINCT schema FROM batch) AND "
-                      "id NOT IN (SELECT schema FROM journal)",
-                      err);
-}
-
-static int add_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
-                      uint32_t *id, struct rn_err *err)
-{
-    int rc = drop_unused_schemas(store, err);
-    if (rc < 0)
-        return rc;
-    struct rn_stmt *add = store->stmt[SQL_SCHEMA_ADD];
-    rn_bind_int(add, 1, store->now.schema_next);
-    rn_bind_blob(add, 2, (struct rn_span){hash, RN_HASH_BYTES});
-    rn_bind_blob(add, 3, object);
-    *id = store->now.schema_next++;
-    return rn_stmt_run(add, err);
-}
-
-int store_schema_id(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
-                    uint32_t *id, struct rn_err *err)
-{
-    release_borrowed(store);
-    int rc = find_schema(store, hash, id, err);
-    if (rc != 0)
-        return rc < 0 ? rc : RN_OK;
-    if (store->now.schema_next > 65535) // before the transaction: it may hold what was settled
-        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,536 schema numbers");
-    rc = store_begin(store, err);
-    return rc < 0 ? rc : store_end(store, add_schema(store, hash, object, id, err), err);
-}
-
-int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
-                 struct rn_span *object, struct rn_err *err)
-{
-    struct rn_stmt *get = store->stmt[SQL_SCHEMA_GET];
-    rn_stmt_reset(get);
-    rn_bind_int(get, 1, id);
-    int rc = rn_stmt_step(get, err);
-    if (rc == 1 && rn_column_blob(get, 0).len == RN_HASH_BYTES) {
-        memcpy(hash, rn_column_blob(get, 0).data, RN_HASH_BYTES);
-        *object = rn_column_blob(get, 1);
-        return RN_OK;
-    }
-    rn_stmt_reset(get);
-    return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "there is no schema %u in the buffer", id);
 }

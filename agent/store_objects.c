@@ -1,4 +1,4 @@
-// The buffer's hints and bases; see store.h.
+// The buffer's schemas, hints and bases; see store.h.
 #include "agent/store.h"
 
 #include "agent/store_private.h"
@@ -6,7 +6,82 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OBJECT_SHARE = 8 }; // they take at most this part of max_bytes
+enum {
+    SCHEMA_KEEP = 24, // schemas that no row refers to go when there are more
+    OBJECT_SHARE = 8, // hints and bases take at most this part of max_bytes
+};
+
+// ---- schemas ------------------------------------------------------------------------------------
+
+static int find_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], uint32_t *id,
+                       struct rn_err *err)
+{
+    struct rn_stmt *find = store->stmt[SQL_SCHEMA_FIND];
+    rn_bind_blob(find, 1, (struct rn_span){hash, RN_HASH_BYTES});
+    int rc = rn_stmt_step(find, err);
+    if (rc == 1)
+        *id = (uint32_t)rn_column_int(find, 0);
+    rn_stmt_reset(find);
+    return rc;
+}
+
+// Schemas that nothing refers to any more go, but not at every change: one may come back.
+static int drop_unused_schemas(struct store *store, struct rn_err *err)
+{
+    int64_t count;
+    int rc = rn_db_get_int(store->db, "SELECT count(*) FROM schema", 0, &count, err);
+    if (rc < 0 || count < SCHEMA_KEEP)
+        return rc;
+    return rn_db_exec(store->db,
+                      "DELETE FROM schema WHERE id NOT IN (SELECT DISTINCT schema FROM batch) AND "
+                      "id NOT IN (SELECT schema FROM journal)",
+                      err);
+}
+
+static int add_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
+                      uint32_t *id, struct rn_err *err)
+{
+    int rc = drop_unused_schemas(store, err);
+    if (rc < 0)
+        return rc;
+    struct rn_stmt *add = store->stmt[SQL_SCHEMA_ADD];
+    rn_bind_int(add, 1, store->now.schema_next);
+    rn_bind_blob(add, 2, (struct rn_span){hash, RN_HASH_BYTES});
+    rn_bind_blob(add, 3, object);
+    *id = store->now.schema_next++;
+    return rn_stmt_run(add, err);
+}
+
+int store_schema_id(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
+                    uint32_t *id, struct rn_err *err)
+{
+    store_release_borrowed(store);
+    int rc = find_schema(store, hash, id, err);
+    if (rc != 0)
+        return rc < 0 ? rc : RN_OK;
+    if (store->now.schema_next > 65535) // before the transaction: it may hold what was settled
+        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,536 schema numbers");
+    rc = store_begin(store, err);
+    return rc < 0 ? rc : store_end(store, add_schema(store, hash, object, id, err), err);
+}
+
+int store_schema(struct store *store, uint32_t id, uint8_t hash[RN_HASH_BYTES],
+                 struct rn_span *object, struct rn_err *err)
+{
+    struct rn_stmt *get = store->stmt[SQL_SCHEMA_GET];
+    rn_stmt_reset(get);
+    rn_bind_int(get, 1, id);
+    int rc = rn_stmt_step(get, err);
+    if (rc == 1 && rn_column_blob(get, 0).len == RN_HASH_BYTES) {
+        memcpy(hash, rn_column_blob(get, 0).data, RN_HASH_BYTES);
+        *object = rn_column_blob(get, 1);
+        return RN_OK;
+    }
+    rn_stmt_reset(get);
+    return rc < 0 ? rc : rn_fail(err, RN_ENOENT, "there is no schema %u in the buffer", id);
+}
+
+// ---- hints and bases ----------------------------------------------------------------------------
 
 // Those of schemas that are gone are nobody's newest any more; those that no row refers to go.
 static int drop_unused_objects(struct store *store, struct rn_err *err)

@@ -1,4 +1,4 @@
-// What store.c and store_open.c share: the connection, its statements and what is kept in memory.
+// What the files of the store share: the connection, its statements and what is kept in memory.
 #ifndef AGENT_STORE_PRIVATE_H
 #define AGENT_STORE_PRIVATE_H
 
@@ -84,7 +84,13 @@ RN_MUST_CHECK int store_begin(struct store *store, struct rn_err *err);
 // it goes on waiting for a commit. If the disk fails, all that was not committed is undone. Returns
 // rc or the commit's error.
 RN_MUST_CHECK int store_end(struct store *store, int rc, struct rn_err *err);
+// The operation's end, but for the commit; so many rows were settled by it.
+RN_MUST_CHECK int store_leave_open(struct store *store, uint64_t rows, struct rn_err *err);
+// What is borrowed ends: an open read statement would keep the WAL from being checkpointed.
+void store_release_borrowed(struct store *store);
 RN_MUST_CHECK int store_find_low(struct store *store, struct rn_err *err);
+// The CRCs of rows that left the buffer lately.
+void store_remember(struct store *store, uint64_t install, uint64_t seq, uint32_t crc);
 const struct store_recent *store_recall(const struct store *store, uint32_t tag, uint64_t seq);
 // Inside a transaction, both.
 RN_MUST_CHECK int store_make_room(struct store *store, size_t bytes, struct rn_err *err);
