@@ -75,6 +75,8 @@ static int describe(struct sampler *s, struct sampler_batch *out, struct rn_err 
 {
     bool changed;
     int rc = rn_window_cut(s->window, &out->schema, &out->grid, &changed, err);
+    if (rc == RN_ENOMEM)
+        rn_buf_clear(&s->object); // the schema may have changed all the same
     if (rc < 0)
         return rc;
     if (changed || s->object.len == 0) {

@@ -2,6 +2,7 @@
 // failing anywhere.
 #include "agent/encoder.h"
 #include "agent/fingerprint.h"
+#include "agent/sampler.h"
 #include "agent/state.h"
 #include "tests/support/faults.h"
 #include <runnel/file.h>
@@ -121,12 +122,82 @@ static void epochs_that_cannot_be_read_are_not_begun_anew(void **state)
     assert_int_equal(rn_remove_tree(folder, NULL), RN_OK);
 }
 
+// ---- a batch and its schema ---------------------------------------------------------------------
+
+static const struct rn_field_desc fields[] = {{.name = "a", .type = RN_INT, .help = "A."},
+                                              {.name = "b", .type = RN_INT, .help = "B."}};
+static uint32_t nfields; // that are reported
+static int batches;
+
+static int sample(void *state, const void *conf, const struct collect_env *env, int64_t boot_ms,
+                  const struct rn_samples *out, struct rn_err *err)
+{
+    (void)state, (void)conf, (void)env, (void)err;
+    const struct rn_point_value values[] = {{.field = &fields[0], .scaled = boot_ms},
+                                            {.field = &fields[1], .scaled = boot_ms}};
+    const struct rn_point point = {.measurement = "m", .values = values, .nvalues = nfields};
+    rn_samples_add(out, &point);
+    return RN_OK;
+}
+
+static void on_batch(void *arg, const struct sampler_batch *b)
+{
+    static uint64_t storage[RN_SCHEMA_STORAGE / sizeof(uint64_t)];
+    struct rn_schema named;
+    (void)arg;
+    batches++;
+    assert_int_equal(rn_schema_decode(b->object, &named, storage, sizeof storage, NULL), RN_OK);
+    assert_int_equal(named.ncolumns, b->schema->ncolumns);
+}
+
+static void on_trouble(void *arg, const char *collector, const char *text)
+{
+    (void)arg, (void)collector, (void)text;
+}
+
+// The schema changed with a batch that there was no memory for: the next one must not be sent under
+// the schema from before.
+static void a_batch_is_sent_under_its_own_schema(void **state)
+{
+    (void)state;
+    static const struct rn_collector collector = {.name = "grows",
+                                                  .help = "reports ever more",
+                                                  .fields = fields,
+                                                  .nfields = 2,
+                                                  .tags = "",
+                                                  .sample = sample};
+    static const struct rn_collector *const table[] = {&collector};
+    const struct sampler_hooks hooks = {.batch = on_batch, .trouble = on_trouble};
+    struct config *config = NULL;
+    bool fired = true;
+    assert_int_equal(config_new(&config, table, 1, false, NULL), RN_OK);
+    assert_int_equal(config_finish(config, NULL), RN_OK);
+    for (long n = 1; fired; n++) {
+        struct sampler *s;
+        batches = 0;
+        assert_int_equal(sampler_new(&s, config, &hooks, NULL), RN_OK);
+        for (int64_t tick = 1; tick < 4; tick++) {
+            nfields = tick == 1 ? 1 : 2;
+            sampler_once(s, tick * 10000, tick * 10000);
+            if (tick == 2)
+                faults_arm(FAULT_ALLOC, n, 0);
+            sampler_cut(s);
+            if (tick == 2)
+                fired = faults_disarm();
+        }
+        assert_true(batches >= 2);
+        sampler_free(s);
+    }
+    config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_never_beyond_encoding_for_lack_of_memory),
         cmocka_unit_test(the_machine_stays_the_same_or_is_unknown),
         cmocka_unit_test(epochs_that_cannot_be_read_are_not_begun_anew),
+        cmocka_unit_test(a_batch_is_sent_under_its_own_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
