@@ -4,7 +4,8 @@
 //   base BYTES, hints BYTES   used from now on; "-": none
 //   code ENC BODY [TIMES]  the body in encoding ENC, decoded, compared with the given one and
 //   timed:
-//                          "body BYTES samples N encode_ns X decode_ns Y" (a sample, mean of TIMES)
+//                          "body BYTES samples N encode_ns X decode_ns Y" (a sample, least of
+//                          TIMES)
 //   learn BODY             adds a body to what hints are made from
 //   hints? -               "hints BYTES" from what was learnt
 //   base? BODY             "base BYTES": the last row of the body
@@ -83,24 +84,31 @@ struct timed {
     int64_t encode_ns, decode_ns;
 };
 
-static int64_t spent_ns(void)
+static int64_t now_ns(void)
 {
-    struct timespec spent;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
-    return spent.tv_sec * 1000000000LL + spent.tv_nsec;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static int64_t least_since(int64_t start, int64_t least)
+{
+    int64_t took = now_ns() - start;
+    return took < least ? took : least;
 }
 
 static int encode_timed(struct driver *d, uint32_t enc, const struct rn_grid *grid, int times,
                         struct rn_buf *out, struct timed *timed)
 {
     int rc = RN_OK;
-    int64_t start = spent_ns();
+    timed->encode_ns = INT64_MAX;
     for (int i = 0; i < times && !rc; i++) {
+        int64_t start = now_ns();
         rn_buf_init_fixed(out, d->out, sizeof d->out);
         rc = rn_batch_encode_as(enc, &d->schema, 0, &d->with, grid, d->work,
                                 enc == RN_ENC_RANGE ? RN_RANGE_WORK : sizeof d->work, out, &d->err);
+        timed->encode_ns = least_since(start, timed->encode_ns);
     }
-    timed->encode_ns = spent_ns() - start;
     return rc;
 }
 
@@ -109,21 +117,22 @@ static int code(struct driver *d, uint32_t enc, struct rn_span body, int times)
     void *storage = NULL, *again = NULL;
     struct rn_grid grid, back;
     struct rn_buf out;
-    struct timed timed = {0};
+    struct timed timed = {.decode_ns = INT64_MAX};
     int rc = decode(d, body, &grid, &storage);
     if (!rc)
         rc = encode_timed(d, enc, &grid, times, &out, &timed);
-    int64_t start = spent_ns();
-    for (int i = 0; i < times && !rc; i++)
+    for (int i = 0; i < times && !rc; i++) {
+        int64_t start = now_ns();
         rc = decode(d, rn_buf_span(&out), &back, &again);
-    timed.decode_ns = spent_ns() - start;
+        timed.decode_ns = least_since(start, timed.decode_ns);
+    }
     if (!rc && !same(&grid, &back))
         rc = rn_fail(&d->err, RN_ECORRUPT, "does not come back");
     if (!rc) {
-        double samples = (double)rn_grid_samples(&grid), all = samples * times;
+        double samples = (double)rn_grid_samples(&grid);
         rn_hex(d->hex, out.data, out.len);
         printf("body %s samples %.0f encode_ns %.2f decode_ns %.2f\n", d->hex, samples,
-               (double)timed.encode_ns / all, (double)timed.decode_ns / all);
+               (double)timed.encode_ns / samples, (double)timed.decode_ns / samples);
     }
     free(storage);
     free(again);
