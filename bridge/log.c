@@ -135,10 +135,13 @@ static int open_newest(struct log *log, uint64_t first, struct rn_err *err)
         return quarantine(log, path, first, err);
     if (rc)
         return rc;
-    log->head = segment_last(log->open);
+    bool sealed = false;
+    rc = segment_last(log->open, &log->head, err);
+    if (rc == RN_OK)
+        rc = segment_sealed(log->open, &sealed, err);
     log->next = log->head + 1;
-    if (!segment_sealed(log->open))
-        return RN_OK;
+    if (rc || !sealed)
+        return rc;
     segment_close(log->open); // killed between sealing and the next segment's first row
     log->open = NULL;
     rc = add_sealed(log, first, log->head, err);

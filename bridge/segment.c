@@ -111,17 +111,20 @@ void segment_remove(const char *path)
     unlink(name);
 }
 
-static int64_t format_of(struct rn_db *db)
+static int format_of(struct rn_db *db, int64_t *format, struct rn_err *err)
 {
-    return rn_db_int(db, "PRAGMA user_version", 0);
+    return rn_db_get_int(db, "PRAGMA user_version", 0, format, err);
 }
 
 // A file without tables is one whose making was cut short.
 static int check_format(struct rn_db *db, const char *path, struct rn_err *err)
 {
-    int64_t format = format_of(db);
-    if (format == FORMAT || (!format && !rn_db_int(db, "SELECT count(*) FROM sqlite_schema", 0)))
-        return RN_OK;
+    int64_t format, tables = 1;
+    int rc = format_of(db, &format, err);
+    if (rc == RN_OK && format == 0)
+        rc = rn_db_get_int(db, "SELECT count(*) FROM sqlite_schema", 0, &tables, err);
+    if (rc < 0 || format == FORMAT || !tables)
+        return rc;
     return rn_fail(err, RN_EUNSUPPORTED,
                    "%s has format %lld, this program reads %d: move the folder log away, or run the"
                    " version that wrote it",
@@ -153,12 +156,15 @@ static int open_db(struct segment **out, const char *path, uint64_t first, bool 
 
 int segment_open(struct segment **out, const char *path, uint64_t first, struct rn_err *err)
 {
+    int64_t format = 0;
     bool fresh = segment_file_bytes(path) == 0;
     int rc = open_db(out, path, first, false, err);
     if (rc)
         return rc;
     rc = fresh ? RN_OK : rn_db_check((*out)->db, err);
-    if (rc == RN_OK && format_of((*out)->db) != FORMAT)
+    if (rc == RN_OK)
+        rc = format_of((*out)->db, &format, err);
+    if (rc == RN_OK && format != FORMAT)
         rc = rn_db_exec((*out)->db, create_sql, err);
     if (rc) {
         segment_close(*out);
@@ -188,15 +194,20 @@ uint64_t segment_first(const struct segment *segment)
     return segment->first;
 }
 
-uint64_t segment_last(struct segment *segment)
+int segment_last(struct segment *segment, uint64_t *last, struct rn_err *err)
 {
-    int64_t last = rn_db_int(segment->db, "SELECT max(position) FROM batch", 0);
-    return last > 0 ? (uint64_t)last : segment->first - 1;
+    int64_t found;
+    int rc = rn_db_get_int(segment->db, "SELECT max(position) FROM batch", 0, &found, err);
+    *last = found > 0 ? (uint64_t)found : segment->first - 1;
+    return rc;
 }
 
-bool segment_sealed(struct segment *segment)
+int segment_sealed(struct segment *segment, bool *sealed, struct rn_err *err)
 {
-    return rn_db_int(segment->db, "SELECT count(*) FROM sealed", 0) > 0;
+    int64_t found;
+    int rc = rn_db_get_int(segment->db, "SELECT count(*) FROM sealed", 0, &found, err);
+    *sealed = found > 0;
+    return rc;
 }
 
 int64_t segment_bytes(struct segment *segment)

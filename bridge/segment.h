@@ -32,8 +32,9 @@ RN_MUST_CHECK int segment_open_read(struct segment **out, const char *path, uint
                                     struct rn_err *err);
 void segment_close(struct segment *segment);
 uint64_t segment_first(const struct segment *segment);
-uint64_t segment_last(struct segment *segment); // highest committed position; first - 1: empty
-bool segment_sealed(struct segment *segment);
+// The highest committed position; first - 1: it is empty.
+RN_MUST_CHECK int segment_last(struct segment *segment, uint64_t *last, struct rn_err *err);
+RN_MUST_CHECK int segment_sealed(struct segment *segment, bool *sealed, struct rn_err *err);
 int64_t segment_bytes(struct segment *segment);
 
 // The first append begins a transaction.

@@ -96,6 +96,34 @@ static void a_log_keeps_its_identity(void **state)
     fail_each(look_at_log, &known);
 }
 
+static int look_at_rows(void *arg)
+{
+    const struct known_log *known = arg;
+    struct log *log = NULL;
+    struct log_conf conf = {.folder = folder, .segment_bytes = 1 << 20};
+    int rc = log_open(&log, &conf, NULL);
+    if (rc == RN_OK)
+        check(log_id(log) == known->id && log_tail(log) == known->tail && log_head(log) == 3,
+              "positions would be given out again");
+    log_close(log);
+    return rc;
+}
+
+static void a_log_goes_on_behind_its_last_row(void **state)
+{
+    (void)state;
+    struct log_fixture f;
+    fixture_open(&f);
+    for (int i = 0; i < 3; i++)
+        fixture_append(&f, "dev-a", 1700000000000, 2, i);
+    assert_int_equal(fixture_commit(&f), 3);
+    struct known_log known = {log_id(f.log), log_tail(f.log)};
+    fixture_close_log(&f);
+    (void)!rn_remove_tree(folder, NULL);
+    snprintf(folder, sizeof folder, "%s", f.folder);
+    fail_each(look_at_rows, &known);
+}
+
 static void count_head(void *arg, const struct log_head_row *row)
 {
     (void)row;
@@ -351,6 +379,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_log_keeps_its_identity),
+        CASE(a_log_goes_on_behind_its_last_row),
         CASE(a_segment_that_is_sealed_is_listed),
         CASE(schemas_that_devices_gave_stay),
         CASE(the_key_that_devices_have_pinned_stays),
