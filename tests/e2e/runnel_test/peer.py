@@ -49,8 +49,8 @@ class Peer:
         try:
             while not self._stop and self.client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
                 pass
-        except OSError:  # the library lets errors of TLS through
-            pass
+        except (OSError, AttributeError):  # the library lets errors of TLS through, and a disconnect()
+            pass                           # on another thread takes the socket away while it reads
         self.closed = True
 
     def _end(self):
