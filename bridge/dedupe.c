@@ -264,10 +264,13 @@ static int load_install(struct dedupe *dedupe, struct dedupe_device *dev, const 
     uint64_t count = get(at, 4), gone;
     if (count * ITEM_BYTES > (uint64_t)(end - *at))
         return RN_ECORRUPT;
-    uint64_t refused = dedupe->installs_refused;
+    if (dev->ninstalls == DEDUPE_MAX_INSTALLS && !dedupe_find(dev, install)) {
+        *at += count * ITEM_BYTES;
+        return RN_OK; // since then it made room for one of those that are here
+    }
     struct dedupe_install *in = dedupe_announce(dedupe, dev, install, heard_ms, &gone);
     if (!in)
-        return dedupe->installs_refused > refused ? RN_ELIMIT : RN_ENOMEM;
+        return RN_ENOMEM;
     in->floor = floor;
     in->max_seq = max_seq;
     for (uint64_t i = 0; i < count; i++) {

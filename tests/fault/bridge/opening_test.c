@@ -290,6 +290,45 @@ static void batches_of_the_log_are_all_known(void **state)
     fixture_remove(&f);
 }
 
+// An install that made room for a newer one after the segment was sealed is still in what the
+// segment has saved: that is no reason not to start.
+static void an_install_that_made_room_since_is_left_out(void **state)
+{
+    (void)state;
+    struct log_fixture f;
+    struct fleet *fleet;
+    uint64_t gone;
+    struct rn_err err = {.text = ""};
+    fixture_open(&f);
+    log_close(f.log);
+    struct log_conf conf = {.folder = f.folder, .segment_bytes = 4096};
+    assert_int_equal(log_open(&f.log, &conf, NULL), RN_OK);
+    assert_int_equal(open_fleet(&fleet), RN_OK);
+    assert_int_equal(recall(fleet, f.log, NULL), RN_OK);
+    struct fleet_device *dev = fleet_get(fleet, "dev-a", 1000, 1000);
+    for (uint64_t install = 1; install <= DEDUPE_MAX_INSTALLS; install++) {
+        struct fleet_install *in = fleet_announce(dev, install, 1000 + (int64_t)install, &gone);
+        assert_int_equal(dedupe_restore(&fleet->dedupe, &dev->dedupe, in->batches, 5, 6), RN_OK);
+    }
+    fixture_append(&f, "dev-b", 1700000000000, 4, 0);
+    assert_int_equal(fixture_commit(&f), 1); // sealed
+    assert_non_null(fleet_announce(dev, 99, 5000, &gone));
+    assert_int_equal(gone, 1);
+    assert_true(fleet_save(fleet, 100, NULL) > 0);
+    fleet_close(fleet);
+
+    assert_int_equal(open_fleet(&fleet), RN_OK);
+    fixture_ok(recall(fleet, f.log, &err), &err);
+    dev = fleet_find(fleet, "dev-a");
+    assert_null(fleet_install_find(dev, 1));
+    assert_non_null(fleet_install_find(dev, 99));
+    for (uint64_t install = 2; install <= DEDUPE_MAX_INSTALLS; install++)
+        assert_non_null(dedupe_item(fleet_install_find(dev, install)->batches, 5));
+    fleet_close(fleet);
+    fixture_close_log(&f);
+    fixture_remove(&f);
+}
+
 // ---- cursors ------------------------------------------------------------------------------------
 
 static int look_at_cursor(void *arg)
@@ -385,6 +424,7 @@ int main(void)
         CASE(the_key_that_devices_have_pinned_stays),
         CASE(devices_and_installs_are_all_known),
         CASE(batches_of_the_log_are_all_known),
+        CASE(an_install_that_made_room_since_is_left_out),
         CASE(a_cursor_keeps_its_position_and_what_its_sink_saved),
         CASE(totals_and_refusals_are_read_back),
     };

@@ -135,6 +135,30 @@ static void the_saved_form_brings_everything_back(void **state)
     rn_buf_release(&buf);
 }
 
+// Whoever goes, the fleet has to know: a loaded state makes nobody go.
+static void what_is_loaded_takes_nobodys_place(void **state)
+{
+    struct bench *b = *state;
+    struct dedupe_device full = {0};
+    struct rn_buf buf;
+    struct rn_err err;
+    uint64_t gone;
+    assert_int_equal(offer(b, 5, 0, 6), DEDUPE_NEW);
+    assert_non_null(dedupe_announce(&b->all, &b->dev, 3, 90000, &gone));
+    for (uint64_t install = 1; install <= DEDUPE_MAX_INSTALLS; install++)
+        assert_non_null(dedupe_announce(&b->all, &full, install, 0, &gone));
+    b->in->heard_ms = 90000;
+    rn_buf_init(&buf, 4096);
+    dedupe_save(&b->dev, &buf);
+    assert_int_equal(dedupe_load(&b->all, &full, rn_buf_span(&buf), &err), RN_OK);
+    assert_null(dedupe_find(&full, 77));
+    for (uint64_t install = 1; install <= DEDUPE_MAX_INSTALLS; install++)
+        assert_non_null(dedupe_find(&full, install));
+    assert_int_equal(dedupe_find(&full, 3)->heard_ms, 90000);
+    dedupe_device_release(&b->all, &full);
+    rn_buf_release(&buf);
+}
+
 static void every_truncation_of_the_saved_form_is_refused_or_shorter(void **state)
 {
     struct bench *b = *state;
@@ -179,6 +203,7 @@ int main(void)
         TEST(a_dropped_item_is_new_again),
         TEST(a_refused_batch_does_not_become_durable),
         TEST(the_saved_form_brings_everything_back),
+        TEST(what_is_loaded_takes_nobodys_place),
         TEST(every_truncation_of_the_saved_form_is_refused_or_shorter),
         TEST(a_rebuild_at_the_bound_forgets_the_oldest),
     };
