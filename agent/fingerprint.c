@@ -43,7 +43,8 @@ static int add_cards(struct rn_buf *out)
         char path[256];
         snprintf(path, sizeof path, "%s/%.64s/device", folder, names[i]);
         if (access(path, F_OK) < 0) {
-            rc = errno == ENOENT || errno == EACCES ? RN_OK : RN_EIO;
+            // ENOTDIR: bonding_masters is a file.
+            rc = errno == ENOENT || errno == ENOTDIR || errno == EACCES ? RN_OK : RN_EIO;
             continue;
         }
         snprintf(path, sizeof path, "%s/%.64s/address", folder, names[i]);

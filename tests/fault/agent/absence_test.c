@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -89,6 +90,30 @@ static void the_machine_stays_the_same_or_is_unknown(void **state)
         }
     }
     assert_int_equal(fingerprint_read("dev-1"), known);
+}
+
+// Among the folders of the cards there may be a file (bonding_masters).
+static void an_entry_that_is_no_folder_is_no_card(void **state)
+{
+    (void)state;
+    char **names, path[256];
+    int count, no_cards = 0, same = 0;
+    assert_int_equal(rn_names_list("/sys/class/net", "", 1024, &names, &count, NULL), RN_OK);
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "/sys/class/net/%.64s/device", names[i]);
+        no_cards += access(path, F_OK) < 0;
+    }
+    rn_names_free(names, count);
+    uint64_t known = fingerprint_read("dev-1");
+    bool fired = true;
+    for (long n = 1; fired; n++) {
+        faults_arm(FAULT_OPEN, n, ENOTDIR);
+        bool is_same = fingerprint_read("dev-1") == known;
+        fired = faults_disarm();
+        same += fired && is_same;
+    }
+    assert_true(no_cards > 0); // lo
+    assert_true(same >= no_cards);
 }
 
 static void epochs_that_cannot_be_read_are_not_begun_anew(void **state)
@@ -196,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_never_beyond_encoding_for_lack_of_memory),
         cmocka_unit_test(the_machine_stays_the_same_or_is_unknown),
+        cmocka_unit_test(an_entry_that_is_no_folder_is_no_card),
         cmocka_unit_test(epochs_that_cannot_be_read_are_not_begun_anew),
         cmocka_unit_test(a_batch_is_sent_under_its_own_schema),
     };
