@@ -1,6 +1,5 @@
 // CBOR (RFC 8949): deterministic encoding, and a pull decoder with hard caps over libcbor's
-// streaming API (integers it reads by itself, twice as fast). Neither allocates. The only file that
-// includes libcbor is lib/wire/cbor.c.
+// streaming API. Neither allocates. The only file that includes libcbor is lib/wire/cbor.c.
 //
 // Written: core deterministic encoding (RFC 8949, 4.2.1): shortest heads, definite lengths, map
 // keys ascending (the callers write them so; rn_cbor_put_map asserts nothing), shortest float that

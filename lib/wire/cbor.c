@@ -301,23 +301,6 @@ static bool is_short_tag(uint8_t head)
     return head >= 0xc0 && head < 0xc0 + 24;
 }
 
-// Integers, which most items of a message are, without the way through libcbor's callbacks: how
-// many bytes were read. 0: it is something else, or cut off.
-static size_t get_integer(const uint8_t *at, size_t len, struct rn_cbor_item *item)
-{
-    uint8_t major = at[0] >> 5, info = at[0] & 0x1f;
-    if (major > 1 || info > 27)
-        return 0;
-    size_t more = info < 24 ? 0 : (size_t)1 << (info - 24);
-    if (more >= len)
-        return 0;
-    item->type = major ? RN_CBOR_NINT : RN_CBOR_UINT;
-    item->u = more ? 0 : info;
-    for (size_t i = 1; i <= more; i++)
-        item->u = item->u << 8 | at[i];
-    return 1 + more;
-}
-
 int rn_cbor_next(struct rn_cbor_in *in, struct rn_cbor_item *item)
 {
     memset(item, 0, sizeof *item);
@@ -332,13 +315,9 @@ int rn_cbor_next(struct rn_cbor_in *in, struct rn_cbor_item *item)
         item->u = *in->at++ & 0x1f;
         return RN_OK;
     }
-    size_t left = (size_t)(in->end - in->at), integer = get_integer(in->at, left, item);
-    if (integer) {
-        in->at += integer;
-        return account(in, item);
-    }
     struct seen seen = {item, false};
-    struct cbor_decoder_result result = cbor_stream_decode(in->at, left, &callbacks, &seen);
+    struct cbor_decoder_result result =
+        cbor_stream_decode(in->at, (size_t)(in->end - in->at), &callbacks, &seen);
     if (result.status == CBOR_DECODER_NEDATA)
         return rn_cbor_fail(in, RN_EFORMAT, "item is longer than what is left");
     if (result.status != CBOR_DECODER_FINISHED || !seen.known)

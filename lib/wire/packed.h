@@ -14,8 +14,9 @@ RN_MUST_CHECK int columns_get_plain(const struct rn_schema *schema, struct rn_sp
 #define PACKED_TEXT_MAX 65536
 #define RANGED_TEXT_MAX 8192
 // What a batch may cost: no input takes longer to decode than this allows.
-#define PACKED_PLAIN_MAX 98304 // plain bytes of encoding 1: 6 a cell of the largest batch
+#define PACKED_PLAIN_MAX 73728 // plain bytes of encoding 1: 4.5 a cell of the largest batch
 #define RANGED_STEPS_MAX 81920 // of the range coder in encoding 2: 5 a cell
+#define RULE_COST        2 // bytes or steps that a rule counts as in each due cell, and one a term
 
 // Encodings 1 and 2, packed*.c: the content of the byte string. The grid is checked (check_grid)
 // when it is encoded, and has its times (fill_times) when it is decoded. with is not NULL.

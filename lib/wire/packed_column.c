@@ -301,11 +301,26 @@ static void learn_column(struct packed *c, const struct line *line)
     *step = varies_on ? (uint8_t)((line->level + log_of(line->unit - 1) + 64) >> 7) : 0;
 }
 
+// What a rule takes is bounded as what is read and coded is.
+static void count_rule(struct packed *c, const struct rn_rule *rule, uint32_t due)
+{
+    uint32_t cost = due * (RULE_COST + rule->num.nterms + rule->den.nterms);
+    if (!c->ranged)
+        packed_take_plain(c, cost);
+    else if (c->putting)
+        c->range_out.steps += cost;
+    else
+        c->range_in.steps += cost;
+    packed_limit(c);
+}
+
 static void code_column(struct packed *c, const struct column *column, const struct rn_rule *rule)
 {
     struct line line = {.column = column, .rule = rule, .unit = 1};
     set_due(c, &line);
     uint32_t due = count_due(c, &line);
+    if (rule)
+        count_rule(c, rule, due);
     if (due == 0 || c->failed)
         return;
     c->ntexts = 0;

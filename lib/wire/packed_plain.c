@@ -12,7 +12,7 @@ void packed_fail(struct packed *c, int code, const char *words)
         c->failed = rn_fail(c->err, code, "columns: %s", words);
 }
 
-static void take_plain(struct packed *c, size_t bytes)
+void packed_take_plain(struct packed *c, size_t bytes)
 {
     if (bytes > c->plain_left)
         packed_fail(c, RN_ELIMIT, "too many plain bytes");
@@ -25,7 +25,7 @@ void packed_flush(struct packed *c, bool last)
     struct rn_span bytes = {c->chunk, c->used};
     c->crc = rn_crc32c(c->crc, bytes.data, bytes.len);
     c->used = 0;
-    take_plain(c, bytes.len);
+    packed_take_plain(c, bytes.len);
     if (c->deflate && rn_deflate_put(c->deflate, bytes, last, c->out) < 0)
         packed_fail(c, RN_ELIMIT, "too many bytes");
 }
@@ -40,7 +40,7 @@ bool packed_fill(struct packed *c)
     c->used = 0;
     c->filled = (uint32_t)got;
     c->crc = rn_crc32c(c->crc, c->chunk, c->filled);
-    take_plain(c, c->filled);
+    packed_take_plain(c, c->filled);
     return !c->failed;
 }
 

@@ -84,6 +84,8 @@ static inline void packed_limit(struct packed *c)
 
 // ---- plain bytes --------------------------------------------------------------------------------
 
+// Counts bytes of encoding 1: fails where there are too many.
+void packed_take_plain(struct packed *c, size_t bytes);
 void packed_flush(struct packed *c, bool last);
 // Gets the next bytes. False, and failed, if there are none.
 bool packed_fill(struct packed *c);
