@@ -84,7 +84,9 @@ int store_quarantine(const char *path, char *from, size_t size, struct rn_err *e
 {
     if (snprintf(from, size, "%s.salvage", path) >= (int)size)
         return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
-    int rc = store_salvage_begun(path, err);
+    int rc = remove_parts(path, ".damaged", err);
+    if (rc >= 0)
+        rc = store_salvage_begun(path, err);
     if (rc < 0)
         return rc;
     return rc ? remove_parts(path, "", err) : rename_parts(path, "", ".salvage", err);
@@ -94,8 +96,7 @@ int store_put_aside(const char *path, char *aside, size_t size, struct rn_err *e
 {
     if (snprintf(aside, size, "%s.damaged", path) >= (int)size)
         return rn_fail(err, RN_ELIMIT, "the path %s is too long", path);
-    int rc = remove_parts(path, ".damaged", err);
-    return rc < 0 ? rc : rename_parts(path, ".salvage", ".damaged", err);
+    return rename_parts(path, ".salvage", ".damaged", err);
 }
 
 struct salvage {
@@ -369,7 +370,7 @@ int store_salvage(struct rn_db *db, const char *from, struct store_report *repor
                   struct rn_err *err)
 {
     struct salvage s = {.to = db};
-    struct rn_db_conf conf = {.path = from, .page_size = 1024, .cache_kib = 32};
+    struct rn_db_conf conf = {.path = from, .cache_kib = 32, .exclusive = true};
     pad(from);
     int rc = rn_db_open(&s.from, &conf, err);
     if (rc < 0)

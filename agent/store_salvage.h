@@ -6,9 +6,10 @@
 #include <runnel/db.h>
 
 // While a damaged file is being salvaged it is called "<path>.salvage", afterwards
-// "<path>.damaged", in place of an older one: what came to no end is begun again.
+// "<path>.damaged": what came to no end is begun again.
 RN_MUST_CHECK int store_salvage_begun(const char *path, struct rn_err *err); // 1, or 0
-// Out of the way with path (and its WAL), or with what a salvage that came to no end left there.
+// Out of the way with path (and its WAL), or with what a salvage that came to no end left there;
+// an older "<path>.damaged" goes first: there may be no room for both.
 // *from: the damaged file's name.
 RN_MUST_CHECK int store_quarantine(const char *path, char *from, size_t size, struct rn_err *err);
 // Reads rows of the damaged file one by one, by row id, into the empty tables of db: bodies that

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -362,6 +363,63 @@ static void a_salvage_that_came_to_no_end_is_begun_again(void **state)
     rn_buf_release(&damaged);
 }
 
+// On a small disk there may be room for one damaged file only: the older one goes first.
+static void an_older_damaged_file_takes_no_room_from_a_salvage(void **state)
+{
+    (void)state;
+    char older[128];
+    struct rn_buf damaged;
+    struct store_conf conf = {.folder = folder, .max_bytes = 1 << 20};
+    struct store_report report;
+    struct store *s = NULL;
+    make_damaged(&damaged);
+    put_back(&damaged);
+    path_of(older, "buffer.db.damaged");
+    assert_int_equal(rn_file_replace(older, rn_span_text("older"), 0600, NULL), RN_OK);
+    faults_arm(FAULT_WRITE | FAULT_STICKY, 1, ENOSPC);
+    int rc = store_open(&s, &conf, &report, NULL);
+    assert_true(faults_disarm());
+    assert_int_equal(rc, RN_ENOSPC);
+    assert_int_equal(access(older, F_OK), -1);
+    s = open_store(&report);
+    assert_true(report.quarantined && report.salvaged_rows > 30);
+    store_close(s);
+    rn_buf_release(&damaged);
+}
+
+static bool refuse_shared;
+
+// Found before the C library's by SQLite, too.
+void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    if (refuse_shared && fd >= 0 && (flags & MAP_SHARED)) {
+        errno = EINVAL;
+        return MAP_FAILED;
+    }
+    return (void *)syscall(SYS_mmap, at, len, protection, flags, fd, offset);
+}
+
+void *mmap64(void *at, size_t len, int protection, int flags, int fd, off64_t offset)
+{
+    return mmap(at, len, protection, flags, fd, offset);
+}
+
+// Some file systems of small devices cannot map a file for writing (JFFS2).
+static void a_salvage_needs_no_shared_memory(void **state)
+{
+    (void)state;
+    struct rn_buf damaged;
+    struct store_report report;
+    make_damaged(&damaged);
+    put_back(&damaged);
+    refuse_shared = true;
+    struct store *s = open_store(&report);
+    refuse_shared = false;
+    assert_true(report.quarantined && report.salvaged_rows > 30);
+    store_close(s);
+    rn_buf_release(&damaged);
+}
+
 static void a_file_that_is_no_database_is_set_aside(void **state)
 {
     (void)state;
@@ -615,6 +673,8 @@ int main(void)
         IN_FOLDER(a_file_cut_short_gives_back_what_is_left),
         IN_FOLDER(what_fails_at_the_start_loses_nothing_and_uses_no_name_twice),
         IN_FOLDER(a_salvage_that_came_to_no_end_is_begun_again),
+        IN_FOLDER(an_older_damaged_file_takes_no_room_from_a_salvage),
+        IN_FOLDER(a_salvage_needs_no_shared_memory),
         IN_FOLDER(a_file_that_is_no_database_is_set_aside),
         IN_FOLDER(after_a_kill_every_row_still_has_what_it_names),
         IN_FOLDER(salvage_keeps_the_rows_whose_hints_and_base_are_whole),
