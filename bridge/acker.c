@@ -45,12 +45,14 @@ static void add_range(struct rn_range *ranges, uint32_t *count, uint64_t seq)
         ranges[(*count)++] = (struct rn_range){seq, seq};
 }
 
-static void add_durable(struct rn_ack *ack, const struct dedupe_item *item)
+// A device checks a range with the CRCs of all its batches. Of those that it settled before it was
+// killed it has none: a range that spans them fits nothing, however often it is said.
+static void add_durable(struct rn_ack *ack, const struct dedupe_item *item, bool joins)
 {
     const uint8_t bytes[4] = {(uint8_t)(item->crc >> 24), (uint8_t)(item->crc >> 16),
                               (uint8_t)(item->crc >> 8), (uint8_t)item->crc};
     struct rn_ack_durable *last = ack->ndurable ? &ack->durable[ack->ndurable - 1] : NULL;
-    if (last && last->last + 1 == item->seq) {
+    if (joins && last && last->last + 1 == item->seq) {
         last->last = item->seq;
         last->crc = rn_crc32c(last->crc, bytes, sizeof bytes);
     } else if (ack->ndurable < RN_ACK_MAX) {
@@ -68,12 +70,12 @@ static void add_refused(struct rn_ack *ack, const struct dedupe_item *item)
         ack->refused[ack->nrefused++] = (struct rn_ack_refused){item->seq, item->seq, item->reason};
 }
 
-static void add_item(struct rn_ack *ack, const struct dedupe_item *item)
+static void add_item(struct rn_ack *ack, const struct dedupe_item *item, bool joins)
 {
     if (item->state == DEDUPE_RECEIVED)
         add_range(ack->received, &ack->nreceived, item->seq);
     else if (item->state == DEDUPE_DURABLE)
-        add_durable(ack, item);
+        add_durable(ack, item, joins);
     else if (item->state == DEDUPE_REFUSED)
         add_refused(ack, item);
 }
@@ -94,9 +96,13 @@ bool acker_compose(const struct dedupe_install *in, const struct acker_words *wo
     memcpy(out->need, words->need, words->nneed * sizeof words->need[0]);
     for (uint8_t i = 0; i < words->nconflict; i++)
         add_range(out->conflict, &out->nconflict, words->conflict[i]);
-    for (uint32_t i = 0; i < in->count; i++)
-        if (in->item[i].say)
-            add_item(out, &in->item[i]);
+    bool after_alone = false;
+    for (uint32_t i = 0; i < in->count; i++) {
+        const struct dedupe_item *item = &in->item[i];
+        if (item->say)
+            add_item(out, item, !after_alone && !item->alone);
+        after_alone = item->alone;
+    }
     return true;
 }
 

@@ -163,10 +163,17 @@ enum dedupe_verdict dedupe_offer(struct dedupe *dedupe, struct dedupe_device *de
 
 void dedupe_say(struct dedupe_install *in, struct dedupe_item *item, bool say)
 {
+    item->alone = item->alone && say;
     if (item->say == say)
         return;
     item->say = say;
     in->unsaid = say ? in->unsaid + 1 : in->unsaid - 1;
+}
+
+void dedupe_say_alone(struct dedupe_install *in, struct dedupe_item *item)
+{
+    dedupe_say(in, item, true);
+    item->alone = true;
 }
 
 void dedupe_say_all(struct dedupe_install *in)

@@ -34,6 +34,7 @@ struct dedupe_item {
     uint8_t state;  // enum dedupe_state
     uint8_t reason; // enum rn_refusal of a refused one
     bool say;       // the device is to be told
+    bool alone;     // in a durable range of its own
 };
 
 struct dedupe_install {
@@ -87,6 +88,8 @@ bool dedupe_settle(struct dedupe_install *in, uint64_t seq, enum dedupe_state st
 void dedupe_drop(struct dedupe *dedupe, struct dedupe_device *dev, struct dedupe_install *in,
                  uint64_t seq);
 void dedupe_say(struct dedupe_install *in, struct dedupe_item *item, bool say);
+// To be said alone: it came again, so the device has it still, and what lies beside it perhaps not.
+void dedupe_say_alone(struct dedupe_install *in, struct dedupe_item *item);
 // Marks everything that can be said: after a birth, when earlier words may have been lost.
 void dedupe_say_all(struct dedupe_install *in);
 

@@ -144,8 +144,7 @@ static void again(const struct arrival *a, struct fleet_install *in, uint64_t se
         return;
     if (a->now.mono_ms - in->said_ms >= SAY_AGAIN_MS)
         dedupe_say_all(in->batches);
-    else
-        dedupe_say(in->batches, item, true);
+    dedupe_say_alone(in->batches, item);
     in->said_ms = a->now.mono_ms;
     arrival_answer_soon(a);
 }

@@ -110,6 +110,21 @@ def test_a_duplicate_shows_that_words_were_lost_and_all_of_them_are_said_again(w
     assert last[RECEIVED] == [[1, 1]]
 
 
+def test_a_duplicate_is_told_of_alone_because_its_neighbours_may_be_settled(world, broker, bridge):
+    """An agent that was killed does not know the CRCs of what it settled, and deletes nothing for a
+    range that spans such batches."""
+    device = Device(world, broker)
+    device.ready()
+    contents = [body(values=(seq, 0)) for seq in range(1, 5)]
+    for seq, content in enumerate(contents, 1):
+        device.batch(seq, seq - 1, content)
+    device.wait_told(DURABLE, range(1, 5))
+    wait_until(lambda: time.time() * 1000 - device.acks(DURABLE)[-1][3] > 2200, what="a pause")
+    count = len(device.acks(DURABLE))
+    crc = device.batch(2, 1, contents[1])
+    assert [2, 1, crc32c(struct.pack(">I", crc))] in device.wait_ack(DURABLE, count + 1)[DURABLE]
+
+
 def test_for_one_schema_one_device_is_asked_and_the_others_are_told_when_it_came(world, broker,
                                                                                   bridge):
     devices = [Device(world, broker, f"dev{i}", 100 + i) for i in range(3)]

@@ -82,6 +82,31 @@ static void a_durable_range_carries_the_checksum_of_its_checksums(void **state)
     assert_int_equal(b->ack.durable[0].crc, rn_crc32c(0, bytes, sizeof bytes));
 }
 
+static void what_came_again_is_a_durable_range_of_its_own(void **state)
+{
+    struct bench *b = *state;
+    for (uint64_t seq = 1; seq <= 5; seq++)
+        store(b, seq, DEDUPE_DURABLE);
+    assert_true(acker_compose(b->in, &b->words, &b->ack));
+    acker_said(b->in, &b->words, &b->ack);
+    dedupe_say_all(b->in);
+    dedupe_say_alone(b->in, dedupe_item(b->in, 3));
+    assert_true(acker_compose(b->in, &b->words, &b->ack));
+    const uint64_t first[] = {1, 3, 4}, last[] = {2, 3, 5};
+    const uint8_t bytes[4] = {0, 0, 0x0b, 0xb8};
+    assert_int_equal(b->ack.ndurable, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(b->ack.durable[i].first, first[i]);
+        assert_int_equal(b->ack.durable[i].last, last[i]);
+    }
+    assert_int_equal(b->ack.durable[1].crc, rn_crc32c(0, bytes, sizeof bytes));
+    acker_said(b->in, &b->words, &b->ack);
+    assert_false(acker_pending(b->in, &b->words));
+    dedupe_say_all(b->in); // once said it is one of many again
+    assert_true(acker_compose(b->in, &b->words, &b->ack));
+    assert_int_equal(b->ack.ndurable, 1);
+}
+
 static void what_is_not_committed_is_not_said(void **state)
 {
     struct bench *b = *state;
@@ -210,6 +235,7 @@ int main(void)
         TEST(neighbours_become_one_range),
         TEST(nothing_is_said_twice_unless_asked),
         TEST(a_durable_range_carries_the_checksum_of_its_checksums),
+        TEST(what_came_again_is_a_durable_range_of_its_own),
         TEST(what_is_not_committed_is_not_said),
         TEST(more_ranges_than_fit_come_in_the_next_message),
         TEST(refusals_needs_and_conflicts_travel_together),
