@@ -34,6 +34,12 @@ static enum place place_after(enum place now, char before, char c)
     return now;
 }
 
+// What a backslash makes mean nothing, as rn_lp_parse has it.
+static bool is_escaped(enum place place, char c)
+{
+    return place == IN_TEXT ? c == '"' || c == '\\' : c == ',' || c == '=' || c == ' ';
+}
+
 // Where the newline is that ends the line; len if it is not there yet.
 static size_t line_end(const char *text, size_t len)
 {
@@ -42,7 +48,7 @@ static size_t line_end(const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '\n' && place != IN_TEXT)
             return i;
-        if (text[i] == '\\' && i + 1 < len && (place == IN_TEXT || text[i + 1] != '\n')) {
+        if (text[i] == '\\' && i + 1 < len && is_escaped(place, text[i + 1])) {
             place = place == AT_START ? IN_SERIES : place;
             i++; // the next character means nothing
             before = 0;

@@ -86,6 +86,15 @@ static void a_newline_ends_a_line_unless_it_is_in_a_text(void **state)
     expect_lines(text, strlen(text), expected, 7);
 }
 
+// As the reader of a line has it: outside of texts a backslash means itself but before a separator.
+static void a_backslash_before_a_backslash_is_no_escape_in_a_name(void **state)
+{
+    (void)state;
+    static const char *const expected[] = {"1:m\\\\ x,t=\"q v=1", "2:n v=\"x\""};
+    const char *text = "m\\\\ x,t=\"q v=1\nn v=\"x\"";
+    expect_lines(text, strlen(text), expected, 2);
+}
+
 static void a_line_that_is_too_long_is_left_out(void **state)
 {
     (void)state;
@@ -118,6 +127,7 @@ int main(void)
         cmocka_unit_test(every_command_explains_itself),
         cmocka_unit_test(every_option_has_a_good_default_and_a_sentence),
         cmocka_unit_test(a_newline_ends_a_line_unless_it_is_in_a_text),
+        cmocka_unit_test(a_backslash_before_a_backslash_is_no_escape_in_a_name),
         cmocka_unit_test(a_line_that_is_too_long_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
