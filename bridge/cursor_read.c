@@ -132,6 +132,15 @@ void cursor_begin_group(struct cursor *c)
     c->phase = PHASE_BURY;
 }
 
+static int64_t rewind_pause_ms(const struct cursor *c)
+{
+    const struct rn_sink *sink = c->conf->sink;
+    if (c->rewinds <= CURSOR_REWINDS_AT_ONCE || !sink->settle_ms)
+        return 0;
+    int64_t pause = sink->settle_ms(c->sink) << (c->rewinds - CURSOR_REWINDS_AT_ONCE - 1);
+    return pause < CURSOR_REWIND_PAUSE_MAX_MS ? pause : CURSOR_REWIND_PAUSE_MAX_MS;
+}
+
 void cursor_rewind(struct cursor *c)
 {
     cursor_drop_chunk(c);
@@ -143,8 +152,12 @@ void cursor_rewind(struct cursor *c)
     c->rewinds++;
     c->hungry = true;
     atomic_fetch_add(&c->shared.rewinds, 1);
-    rn_log(RN_LOG_WARN, "sink_rewind", "sink=%s position=%" PRIu64, c->conf->name, c->read_upto);
+    int64_t pause_ms = rewind_pause_ms(c);
+    rn_log(RN_LOG_WARN, "sink_rewind", "sink=%s position=%" PRIu64 " pause_ms=%" PRId64,
+           c->conf->name, c->read_upto, pause_ms);
     c->phase = PHASE_READY;
+    if (pause_ms)
+        cursor_wait_until(c, rn_clock_mono_ms() + pause_ms, PHASE_READY);
 }
 
 void cursor_finish_group(struct cursor *c)

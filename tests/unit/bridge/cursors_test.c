@@ -19,6 +19,7 @@ struct steered {
     _Atomic uint32_t writes, flushes;
     _Atomic uint64_t points, sum; // values of field "i" taken
     _Atomic bool rewind_next;
+    _Atomic uint32_t restarts; // that the next flushes notice, one each
     _Atomic int64_t settle_ms;
     int64_t poison; // value of "i" that it never takes
     size_t saved;   // length of the state that it was opened with
@@ -102,8 +103,11 @@ static void steered_write(void *state, const struct rn_run *const *runs, uint32_
 static void steered_flush(void *state)
 {
     struct steered_state *s = state;
+    uint32_t restarts = atomic_load(&s->conf->restarts);
+    atomic_store(&s->conf->restarts, restarts ? restarts - 1 : 0);
     atomic_fetch_add(&s->conf->flushes, 1);
-    s->host->complete(s->host->arg, &(struct sink_result){.outcome = SINK_DONE});
+    s->host->complete(s->host->arg,
+                      &(struct sink_result){.outcome = SINK_DONE, .rewind = restarts > 0});
 }
 
 static int64_t steered_settle(const void *state)
@@ -553,6 +557,28 @@ static void a_database_that_may_have_lost_what_it_took_is_written_again(void **s
     assert_int_equal(s.rewinds, 1);
 }
 
+// Restarts one after the other are waited out; something that looks like one for ever, such as a
+// proxy that closes each connection, does not keep the cursor from moving.
+static void restarts_in_a_row_are_waited_out_but_not_for_ever(void **state)
+{
+    struct bench *b = *state;
+    struct cursor_status s;
+    b->ncursors = 1;
+    atomic_store(&b->sink[0].settle_ms, 0);
+    atomic_store(&b->sink[0].restarts, 6);
+    start(b);
+    fill(b, 2, 5, 0);
+    wait_for(b, all_at_head, "six restarts");
+    cursors_status(b->cursors, 1, &s);
+    assert_int_equal(s.rewinds, 6);
+    assert_int_equal(atomic_load(&b->sink[0].points), 70); // each time all of them
+    atomic_store(&b->sink[0].restarts, 1000000);
+    fill(b, 2, 5, 10);
+    wait_for(b, all_at_head, "restarts without end");
+    cursors_status(b->cursors, 1, &s);
+    assert_in_range(s.rewinds, 6 + 8, 6 + 8 * 2); // the two batches may come one after the other
+}
+
 static void a_cursor_of_another_log_begins_again_and_a_gap_is_counted(void **state)
 {
     struct bench *b = *state;
@@ -690,6 +716,7 @@ int main(void)
         TEST(a_batch_that_does_not_decode_is_refused_kept_and_told_again_after_a_restart),
         TEST(the_state_of_a_sink_is_committed_before_it_first_writes),
         TEST(a_database_that_may_have_lost_what_it_took_is_written_again),
+        TEST(restarts_in_a_row_are_waited_out_but_not_for_ever),
         TEST(a_cursor_of_another_log_begins_again_and_a_gap_is_counted),
         TEST(tail_shows_batches_and_a_slow_subscriber_is_told_what_it_lost),
         TEST(verify_knows_the_last_values_of_each_device),
