@@ -17,14 +17,8 @@
 #define CURSOR_STORE_RETRY_MS 250
 #define CURSOR_COMPLAIN_MS    60000
 #define CURSOR_TICK_MS        1000
-// Rewinds without the cursor having moved: from the fourth on with a pause before, of `settle` and
-// twice as much each time; then the database is believed, or something that looks like a restart at
-// every check (a proxy that closes each connection) would stop the cursor for good.
-#define CURSOR_REWINDS_AT_ONCE     3
-#define CURSOR_REWINDS_IN_A_ROW    8
-#define CURSOR_REWIND_PAUSE_MAX_MS 300000
-#define CURSOR_PENDING_MAX         256
-#define CURSOR_REPLAY_AT_ONCE      64
+#define CURSOR_PENDING_MAX    256
+#define CURSOR_REPLAY_AT_ONCE 64
 
 enum cursor_phase {
     PHASE_START, // open the cursor's file, the log, dead.db

@@ -51,11 +51,16 @@ static bool wanted(const struct cursor *c, const struct log_run *run)
     return run->run.grid && strchr(c->conf->opts->types, run->run.type);
 }
 
+static int64_t settle_ms(const struct cursor *c)
+{
+    const struct rn_sink *sink = c->conf->sink;
+    return sink->settle_ms ? sink->settle_ms(c->sink) : 0;
+}
+
 // What has to rest is flushed at most once a second.
 static void push_pending(struct cursor *c, uint64_t position, bool letters)
 {
-    const struct rn_sink *sink = c->conf->sink;
-    int64_t settle = sink->settle_ms ? sink->settle_ms(c->sink) : 0;
+    int64_t settle = settle_ms(c);
     int64_t due = rn_clock_mono_ms() + settle;
     if (settle)
         due += CURSOR_TICK_MS - due % CURSOR_TICK_MS;
@@ -132,15 +137,6 @@ void cursor_begin_group(struct cursor *c)
     c->phase = PHASE_BURY;
 }
 
-static int64_t rewind_pause_ms(const struct cursor *c)
-{
-    const struct rn_sink *sink = c->conf->sink;
-    if (c->rewinds <= CURSOR_REWINDS_AT_ONCE || !sink->settle_ms)
-        return 0;
-    int64_t pause = sink->settle_ms(c->sink) << (c->rewinds - CURSOR_REWINDS_AT_ONCE - 1);
-    return pause < CURSOR_REWIND_PAUSE_MAX_MS ? pause : CURSOR_REWIND_PAUSE_MAX_MS;
-}
-
 void cursor_rewind(struct cursor *c)
 {
     cursor_drop_chunk(c);
@@ -152,7 +148,7 @@ void cursor_rewind(struct cursor *c)
     c->rewinds++;
     c->hungry = true;
     atomic_fetch_add(&c->shared.rewinds, 1);
-    int64_t pause_ms = rewind_pause_ms(c);
+    int64_t pause_ms = policy_rewind_pause_ms(c->rewinds, settle_ms(c));
     rn_log(RN_LOG_WARN, "sink_rewind", "sink=%s position=%" PRIu64 " pause_ms=%" PRId64,
            c->conf->name, c->read_upto, pause_ms);
     c->phase = PHASE_READY;

@@ -133,7 +133,7 @@ void cursor_written(struct cursor *c, const struct sink_result *result)
     cursor_say(c, c->action.say, text);
     snprintf(c->reason, sizeof c->reason, "%s", text);
     c->to_bury = c->action.dead;
-    c->rewind |= result->rewind && c->npending && c->rewinds < CURSOR_REWINDS_IN_A_ROW;
+    c->rewind |= result->rewind && c->npending && c->rewinds < POLICY_REWINDS_MAX;
     c->phase = PHASE_BURY;
 }
 
@@ -156,7 +156,7 @@ void cursor_begin_flush(struct cursor *c, uint32_t n)
 
 void cursor_flushed(struct cursor *c, const struct sink_result *result)
 {
-    if (result->rewind && c->rewinds < CURSOR_REWINDS_IN_A_ROW) {
+    if (result->rewind && c->rewinds < POLICY_REWINDS_MAX) {
         cursor_rewind(c);
         return;
     }

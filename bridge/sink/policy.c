@@ -238,3 +238,11 @@ void policy_result(struct policy *p, const struct policy_result *result, int64_t
         break;
     }
 }
+
+int64_t policy_rewind_pause_ms(uint32_t nth, int64_t settle_ms)
+{
+    if (nth <= POLICY_REWINDS_AT_ONCE)
+        return 0;
+    int64_t pause_ms = settle_ms << (nth - POLICY_REWINDS_AT_ONCE - 1);
+    return pause_ms < POLICY_REWIND_PAUSE_MAX_MS ? pause_ms : POLICY_REWIND_PAUSE_MAX_MS;
+}

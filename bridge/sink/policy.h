@@ -97,4 +97,14 @@ void policy_trouble(struct policy *p, enum sink_outcome outcome, int64_t retry_a
                     int64_t mono_ms, struct policy_action *action);
 enum policy_say policy_success(struct policy *p); // of something without points
 
+// Restarts of the database in a row, without the cursor having moved: what it took is written again
+// at once three times, then after a pause of `settle`, twice as long each time. After the last one
+// it is believed, or something that looks like a restart at every check (a proxy that closes each
+// connection) would stop the cursor for good.
+#define POLICY_REWINDS_AT_ONCE     3
+#define POLICY_REWINDS_MAX         8
+#define POLICY_REWIND_PAUSE_MAX_MS 300000
+// The pause before the nth of them, 1..POLICY_REWINDS_MAX.
+int64_t policy_rewind_pause_ms(uint32_t nth, int64_t settle_ms);
+
 #endif

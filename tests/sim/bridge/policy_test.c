@@ -297,6 +297,17 @@ static void a_server_that_refuses_everything_does_not_empty_the_log_into_dead_le
     free(p);
 }
 
+static void restarts_in_a_row_wait_longer_each_time(void **state)
+{
+    (void)state;
+    static const int64_t expected[] = {0, 0, 0, 15000, 30000, 60000, 120000, 240000};
+    for (uint32_t nth = 1; nth <= POLICY_REWINDS_MAX; nth++)
+        assert_int_equal(policy_rewind_pause_ms(nth, 15000), expected[nth - 1]);
+    assert_int_equal(policy_rewind_pause_ms(POLICY_REWINDS_MAX, 3600000),
+                     POLICY_REWIND_PAUSE_MAX_MS);
+    assert_int_equal(policy_rewind_pause_ms(POLICY_REWINDS_MAX, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +315,7 @@ int main(void)
         cmocka_unit_test(one_bad_point_of_many_costs_few_writes),
         cmocka_unit_test(the_size_that_was_refused_is_remembered_and_rises_again),
         cmocka_unit_test(backoff_grows_with_full_jitter_and_obeys_retry_after),
+        cmocka_unit_test(restarts_in_a_row_wait_longer_each_time),
         cmocka_unit_test(what_nobody_can_mend_by_retrying_is_held_said_once_and_recovers),
         cmocka_unit_test(a_server_that_refuses_everything_does_not_empty_the_log_into_dead_letters),
     };
