@@ -11,6 +11,7 @@
 enum {
     RAM_BUFFER_BYTES = 1 << 20, // where the disk refuses
     DISK_RETRY_MS = 60000,
+    SALVAGE_PAUSE_MAX = 60, // of those
 };
 
 struct storage {
@@ -21,6 +22,8 @@ struct storage {
     struct rn_timer *retry;
     uint64_t fingerprint;
     uint64_t journaled; // samples of the open window that the journal has
+    // After a salvage that came to no end: each reads and writes the whole file.
+    uint32_t pause, left; // in calls of storage_look: until the next one, of these still left
     struct rn_complaint disk_full;
 };
 
@@ -46,6 +49,13 @@ static void tell_opened(const struct storage *x, const struct store_report *r)
                (unsigned long long)r->journal_samples);
 }
 
+static void pause_salvage(struct storage *x, bool failed)
+{
+    uint32_t longer = x->pause ? 2 * x->pause : 1;
+    x->pause = !failed ? 0 : longer < SALVAGE_PAUSE_MAX ? longer : SALVAGE_PAUSE_MAX;
+    x->left = x->pause;
+}
+
 static int open_store(struct storage *x, bool disk, struct rn_err *err)
 {
     const struct agent_settings *s = x->settings;
@@ -57,6 +67,8 @@ static int open_store(struct storage *x, bool disk, struct rn_err *err)
     int rc = store_open(&x->store, &conf, &report, err);
     if (rc >= 0)
         tell_opened(x, &report);
+    if (disk)
+        pause_salvage(x, rc < 0 && report.quarantined);
     return rc;
 }
 
@@ -87,12 +99,14 @@ void storage_failed(struct storage *x, const struct rn_err *why)
     x->hooks.changed(x->hooks.arg);
 }
 
-// Back to the disk once memory has drained and the disk takes writes again.
-static void try_disk(void *arg)
+void storage_look(struct storage *x)
 {
-    struct storage *x = arg;
     struct rn_err err;
     struct store *ram = x->store;
+    if (x->left > 1) {
+        x->left--;
+        return;
+    }
     if (!ram || !store_in_memory(ram) || store_state(ram)->rows > 0)
         return;
     x->store = NULL;
@@ -108,6 +122,11 @@ static void try_disk(void *arg)
     rn_recovered(&x->disk_full, "buffer_on_disk");
     x->journaled = 0;
     x->hooks.changed(x->hooks.arg);
+}
+
+static void on_retry(void *arg)
+{
+    storage_look(arg);
 }
 
 // ---- from the window to the buffer --------------------------------------------------------------
@@ -206,7 +225,7 @@ int storage_new(struct storage **out, struct rn_loop *loop, const struct agent_s
     else if (rc < 0)
         rc = open_ram(x, &why, err);
     if (rc >= 0)
-        rc = rn_timer_new(&x->retry, loop, try_disk, x, err);
+        rc = rn_timer_new(&x->retry, loop, on_retry, x, err);
     if (rc < 0) {
         storage_free(x);
         return rc;

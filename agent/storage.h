@@ -31,9 +31,12 @@ RN_MUST_CHECK int storage_new(struct storage **out, struct rn_loop *loop,
                               uint64_t fingerprint, const struct storage_hooks *hooks,
                               struct rn_err *err);
 void storage_free(struct storage *storage); // accepts NULL
-// Looks from now on whether a disk that refused is back; begins anew if called again.
+// Looks every minute from now on; begins anew if called again.
 void storage_start(struct storage *storage);
 void storage_stop(struct storage *storage);
+// Goes back to a disk that refused if it takes writes again and memory has drained. After a salvage
+// that came to no end it waits: 1, 2, 4 .. 60 calls.
+void storage_look(struct storage *storage);
 void storage_reconf(struct storage *storage, const struct agent_settings *settings);
 
 // What there is at the start and at the end, for the log.

@@ -60,7 +60,8 @@ struct store_state {
 
 // What opening found, for the log.
 struct store_report {
-    bool created, quarantined, relabelled; // relabelled: the machine is not the one of the file
+    bool created, relabelled; // relabelled: the machine is not the one of the file
+    bool quarantined;         // also where opening failed after that
     uint64_t salvaged_rows, lost_samples, journal_samples;
     char aside[256]; // where the damaged file is
 };
