@@ -198,8 +198,11 @@ static void use_refs(struct encoder *e, struct job *job)
     if (select_refs(e, job, NULL) < 0)
         return;
     try_current(e, job);
-    if (renew_object(e, job, RN_OBJECT_BASE) || renew_object(e, job, RN_OBJECT_HINTS))
+    if (renew_object(e, job, RN_OBJECT_BASE) || renew_object(e, job, RN_OBJECT_HINTS)) {
+        job->any = false; // what it took the place of is kept for the rows before only
+        (void)try_with(e, job, NULL, true);
         try_current(e, job);
+    }
     refs_learn(e->refs, job->schema, job->grid);
 }
 

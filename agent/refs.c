@@ -163,7 +163,7 @@ bool refs_coding(struct refs *refs, enum refs_use base, enum refs_use hints, str
         if (!put_base(refs, base == REFS_CURRENT ? s->base : s->last))
             return false;
         out->base = &refs->base;
-        out->base_id = base == REFS_CURRENT ? s->base_id : 0;
+        out->base_id = s->base_id;
     }
     if (hints == REFS_CANDIDATE) {
         put_learnt(refs);
@@ -173,7 +173,7 @@ bool refs_coding(struct refs *refs, enum refs_use base, enum refs_use hints, str
     }
     if (hints != REFS_NONE) {
         out->hints = &refs->hints;
-        out->hints_id = hints == REFS_CURRENT ? s->hints_id : 0;
+        out->hints_id = s->hints_id;
     }
     return true;
 }

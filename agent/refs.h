@@ -41,7 +41,7 @@ RN_MUST_CHECK int refs_select(struct refs *refs, uint32_t schema_id, const struc
 RN_MUST_CHECK int refs_load(struct refs *refs, enum rn_object kind, uint32_t id,
                             struct rn_span object);
 // False if there is no such base or hints; else *out points into refs until the next call. A
-// candidate has number 0.
+// candidate is measured with the number of what it would replace, which is about as long.
 bool refs_coding(struct refs *refs, enum refs_use base, enum refs_use hints, struct rn_coding *out);
 // The candidate's object. RN_ENOENT: there is none; RN_ELIMIT: it is too long.
 RN_MUST_CHECK int refs_object(struct refs *refs, enum rn_object kind, struct rn_buf *out);
