@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_MAX_BYTES 65536
+#define LINE_MAX_BYTES 262144 // a text of 65,535 quotes, and names, fit
 
 // Everything that the run points to, in one piece. The line's bytes carry names and texts.
 struct made {

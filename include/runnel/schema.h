@@ -20,9 +20,11 @@
 #define RN_SCHEMA_MAX_COLUMNS 2048
 #define RN_SCHEMA_MAX_TAGS    16    // of a series
 #define RN_NAME_MAX           255   // bytes of a measurement, tag key, tag value or field name
-#define RN_TEXT_MAX           255   // bytes of a text value in a batch
+#define RN_TEXT_MAX           65535 // bytes of a text value
+#define RN_TEXT_SHORT         255   // the same in a batch that does not say that it has longer ones
 #define RN_BATCH_MAX_CELLS    16384 // ticks x columns
 #define RN_BATCH_MAX_BYTES    131072
+#define RN_BATCH_MAX_TEXT     4194304 // bytes of its cells' texts, each as often as a cell has it
 #define RN_HASH_BYTES         32 // SHA-256
 
 // Value type: what a sink writes. Fixed numbers of the protocol.

@@ -92,6 +92,7 @@ struct rn_batch_info {
     struct rn_span columns;   // the encoded columns item, borrowed
     bool has_base, has_hints; // named in ext; never in encoding 0
     uint32_t base_id, hints_id;
+    uint32_t text_max; // bytes that a text may have: RN_TEXT_SHORT, or what ext says
 };
 void rn_batch_put_head(struct rn_buf *out, const struct rn_batch_head *head);
 // Encodes the body of a grid in encoding 0. t0 is grid->times[0] >= 0; with a step, times must be

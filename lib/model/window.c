@@ -252,7 +252,7 @@ static const char *unfit(const struct incoming *in)
     uint64_t unsigned_product;
     if (f->type == RN_TEXT) {
         if (in->text.len > RN_TEXT_MAX)
-            return "text is too long";
+            return "text is over 65535 bytes; split it";
         return rn_utf8_valid(in->text.data, in->text.len) ? NULL : "text is not UTF-8";
     }
     if (f->type == RN_FLOAT && in->outside)

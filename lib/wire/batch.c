@@ -7,6 +7,7 @@
 #define SCHEMA_ID_MAX 65535
 #define EXT_BASE      1
 #define EXT_HINTS     2
+#define EXT_TEXT      3
 // Keys of ext below this change how the columns are read and must be understood.
 #define EXT_FIRST_OPTIONAL 16
 
@@ -53,7 +54,7 @@ static int get_named(struct rn_cbor_in *in, const struct rn_batch_info *info, bo
 
 static int get_ext(struct rn_cbor_in *in, struct rn_batch_info *info)
 {
-    uint64_t pairs;
+    uint64_t pairs, bytes = RN_TEXT_SHORT;
     int64_t key = -1;
     int result = rn_cbor_get_map(in, UINT64_MAX, &pairs);
     for (uint64_t i = 0; !result && i < pairs; i++) {
@@ -64,11 +65,14 @@ static int get_ext(struct rn_cbor_in *in, struct rn_batch_info *info)
             result = get_named(in, info, &info->has_base, &info->base_id);
         else if (key == EXT_HINTS)
             result = get_named(in, info, &info->has_hints, &info->hints_id);
+        else if (key == EXT_TEXT)
+            result = rn_cbor_get_uint(in, RN_TEXT_MAX, &bytes);
         else if (key < EXT_FIRST_OPTIONAL)
             result = rn_cbor_fail(in, RN_EUNSUPPORTED, "extension is not known to this program");
         else
             result = rn_cbor_skip(in);
     }
+    info->text_max = (uint32_t)bytes;
     return result;
 }
 

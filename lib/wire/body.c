@@ -8,11 +8,14 @@
 #define TAIL_MAX  32 // head of a batch and what surrounds the columns in its body, at most
 #define EXT_BASE  1
 #define EXT_HINTS 2
+#define EXT_TEXT  3
 
-static void put_ext(const struct rn_coding *with, uint32_t enc, struct rn_buf *out)
+static void put_ext(const struct rn_coding *with, uint32_t enc, uint32_t longest,
+                    struct rn_buf *out)
 {
     bool hints = with->hints && enc == RN_ENC_RANGE, base = with->base && enc != RN_ENC_PLAIN;
-    rn_cbor_put_map(out, (size_t)hints + base);
+    bool text = longest > RN_TEXT_SHORT;
+    rn_cbor_put_map(out, (size_t)hints + base + text);
     if (base) {
         rn_cbor_put_uint(out, EXT_BASE);
         rn_cbor_put_uint(out, with->base_id);
@@ -20,6 +23,10 @@ static void put_ext(const struct rn_coding *with, uint32_t enc, struct rn_buf *o
     if (hints) {
         rn_cbor_put_uint(out, EXT_HINTS);
         rn_cbor_put_uint(out, with->hints_id);
+    }
+    if (text) {
+        rn_cbor_put_uint(out, EXT_TEXT);
+        rn_cbor_put_uint(out, longest);
     }
 }
 
@@ -58,6 +65,9 @@ int rn_batch_encode_as(uint32_t enc, const struct rn_schema *schema, uint32_t sc
     int result = check_grid(schema, grid, err);
     if (result)
         return result;
+    int longest = longest_text(grid, RN_TEXT_MAX, err);
+    if (longest < 0)
+        return longest;
     rn_cbor_put_uint(out, schema_id);
     rn_cbor_put_int(out, grid->times[0]);
     rn_cbor_put_uint(out, grid->n);
@@ -66,7 +76,7 @@ int rn_batch_encode_as(uint32_t enc, const struct rn_schema *schema, uint32_t sc
         result = columns_put_plain(schema, grid, out, err);
     else
         result = put_packed(enc, schema, with, grid, work, work_size, out, err);
-    put_ext(with, enc, out);
+    put_ext(with, enc, (uint32_t)longest, out);
     if (!result && rn_buf_status(out) == RN_ENOMEM)
         result = rn_fail(err, RN_ENOMEM, "no memory for a batch");
     if (!result && (!rn_buf_ok(out) || out->len - start > RN_BATCH_MAX_BYTES - TAIL_MAX))
@@ -123,8 +133,12 @@ int rn_batch_decode_with(const struct rn_schema *schema, const struct rn_batch_i
     if (result)
         return result;
     if (info->enc == RN_ENC_PLAIN)
-        return columns_get_plain(schema, info->columns, grid, err);
-    return get_packed(schema, info, with, grid, work, work_size, err);
+        result = columns_get_plain(schema, info->columns, grid, err);
+    else
+        result = get_packed(schema, info, with, grid, work, work_size, err);
+    if (!result)
+        result = longest_text(grid, info->text_max, err);
+    return result < 0 ? result : RN_OK;
 }
 
 int rn_batch_decode(const struct rn_schema *schema, const struct rn_batch_info *info,

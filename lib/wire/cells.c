@@ -162,7 +162,21 @@ uint32_t text_space(const struct rn_schema *schema, const struct rn_batch_info *
     if (info->enc == RN_ENC_PLAIN)
         return (uint32_t)info->columns.len;
     uint32_t max = info->enc == RN_ENC_RANGE ? RANGED_TEXT_MAX : PACKED_TEXT_MAX;
-    return cells * RN_TEXT_MAX < max ? (uint32_t)cells * RN_TEXT_MAX : max;
+    return cells * info->text_max < max ? (uint32_t)cells * info->text_max : max;
+}
+
+int longest_text(const struct rn_grid *grid, uint32_t max, struct rn_err *err)
+{
+    size_t cells = grid->text_len ? (size_t)grid->n * grid->ncolumns : 0;
+    uint32_t longest = 0, sum = 0; // of 16,384 cells with 131,072 bytes at most: below 2^32
+    for (size_t at = 0; at < cells; at++) {
+        uint32_t len = grid->states[at] == RN_CELL_TEXT ? grid->cells[at].text.len : 0;
+        sum += len;
+        longest = len > longest ? len : longest;
+    }
+    if (longest > max || sum > RN_BATCH_MAX_TEXT)
+        return rn_fail(err, RN_ELIMIT, "a text, or all together, is over its maximum");
+    return (int)longest;
 }
 
 void copy_cell(struct rn_grid *grid, size_t to, size_t from)

@@ -241,8 +241,6 @@ static int get_text(struct columns_in *from, const struct rn_cbor_item *item, ui
                     uint32_t tick)
 {
     struct rn_cbor_in *in = &from->in;
-    if (item->bytes.len > RN_TEXT_MAX)
-        return rn_cbor_fail(in, RN_ELIMIT, "text is over its maximum");
     if (!rn_utf8_valid(item->bytes.data, item->bytes.len))
         return rn_cbor_fail(in, RN_EFORMAT, "text is not UTF-8");
     if (rn_grid_set_text(from->grid, column, tick, item->bytes))

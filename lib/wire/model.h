@@ -63,7 +63,7 @@ struct model {
         near[MODEL_NEIGHBOURS / 4]; // 2 bits each; 0: no difference, 1: below the usual, 2: above
     struct rn_hint learned[MODEL_LEARNED];
     uint16_t known[MODEL_KNOWN];   // cells, by a hash of what is in them
-    uint32_t places[MODEL_PLACES]; // 1 + 256 x cell + byte in its text; 0: none
+    uint32_t places[MODEL_PLACES]; // 1 + 65,536 x cell + byte in its text; 0: none
 };
 
 _Static_assert(sizeof(struct model) <= RN_RANGE_WORK, "work memory of encoding 2");

@@ -22,7 +22,7 @@ struct guess {
 static void guess_from(const struct packed *c, struct guess *guess, uint32_t place, size_t at,
                        struct rn_span so_far)
 {
-    size_t cell = (place - 1) >> 8, byte = (place - 1) & 255;
+    size_t cell = (place - 1) >> 16, byte = (place - 1) & 65535;
     struct rn_span text = cell == at ? so_far : rn_grid_text(c->grid, cell);
     guess->at = text.data + byte;
     guess->left = text.len - byte;
@@ -47,7 +47,7 @@ static uint8_t range_text_byte(struct packed *c, struct guess *guess, size_t at,
     uint8_t before = so_far.len ? so_far.data[so_far.len - 1] : 0;
     if (!guess->left && *place)
         guess_from(c, guess, *place, at, so_far);
-    *place = (uint32_t)(1 + (at << 8 | so_far.len));
+    *place = (uint32_t)(1 + (at << 16 | so_far.len));
     bool right = false;
     if (guess->left) {
         uint32_t run = guess->run < MODEL_TEXT_RUNS ? guess->run : MODEL_TEXT_RUNS - 1;
@@ -73,30 +73,40 @@ static uint64_t code_count(struct packed *c, uint64_t count)
     return count;
 }
 
-static void code_new_text(struct packed *c, const struct line *line, uint32_t tick, size_t at)
+// Decoding writes it where it stays, behind the texts that the grid has.
+static void code_new_text(struct packed *c, const struct line *line, size_t at)
 {
-    uint8_t bytes[RN_TEXT_MAX];
+    struct rn_grid *grid = c->grid;
     struct guess guess = {.context = line->column->index};
-    struct rn_span text = c->putting ? rn_grid_text(c->grid, at) : (struct rn_span){bytes, 0};
-    uint64_t len = c->ranged ? (uint64_t)code_odd(c, ODD_TEXT_LENGTH, (int64_t)text.len) : text.len;
+    if (!c->putting)
+        grid->cells[at].text = (struct rn_cell_text){grid->text_len, 0};
+    struct rn_cell_text *text = &grid->cells[at].text;
+    uint64_t len = c->ranged ? (uint64_t)code_odd(c, ODD_TEXT_LENGTH, text->len) : text->len;
     len = code_count(c, len);
-    if (len > RN_TEXT_MAX || len > c->text_left) {
+    if (len > RN_TEXT_MAX || len > c->text_left ||
+        (!c->putting && len > grid->text_cap - grid->text_len)) {
         packed_fail(c, RN_ELIMIT, "texts are more than their space");
         return;
     }
     c->text_left -= (uint32_t)len;
-    for (uint64_t i = 0; i < len; i++) {
-        uint8_t byte = c->putting ? text.data[i] : 0;
-        if (c->ranged)
+    uint8_t *bytes = grid->text + text->off;
+    for (uint64_t i = 0; i < len && !c->failed; i++) {
+        uint8_t byte = c->putting ? bytes[i] : 0;
+        if (c->ranged) {
             byte = range_text_byte(c, &guess, at, (struct rn_span){bytes, i}, byte);
-        bytes[i] = code_byte(c, byte);
+            packed_limit(c); // a text may be longer than everything before it
+        }
+        byte = code_byte(c, byte);
+        if (!c->putting)
+            bytes[i] = byte;
     }
     if (c->putting)
         return;
+    text->len = (uint32_t)len;
+    grid->text_len += (uint32_t)len;
+    grid->states[at] = RN_CELL_TEXT;
     if (!rn_utf8_valid(bytes, len))
         packed_fail(c, RN_EFORMAT, "text is not UTF-8");
-    else if (rn_grid_set_text(c->grid, line->column->index, tick, (struct rn_span){bytes, len}))
-        packed_fail(c, RN_ELIMIT, "texts are more than their space");
 }
 
 // The cell that is so many present cells back, 1 to PACKED_TEXT_BACK and not more than there are.
@@ -129,7 +139,7 @@ static void plain_cell_text(struct packed *c, struct line *line, uint32_t tick, 
     if (line->begun)
         source = code_count(c, source);
     if (source == TEXT_NEW)
-        code_new_text(c, line, tick, at);
+        code_new_text(c, line, at);
     else if (source > furthest_back(c))
         packed_fail(c, RN_EFORMAT, "a text refers to no cell");
     else if (!c->putting)
@@ -138,7 +148,7 @@ static void plain_cell_text(struct packed *c, struct line *line, uint32_t tick, 
 }
 
 // Its plain bytes tell the slot of a known text, plus 2, instead of how many cells back it is.
-static void range_cell_text(struct packed *c, struct line *line, uint32_t tick, size_t at)
+static void range_cell_text(struct packed *c, struct line *line, size_t at)
 {
     uint32_t slot;
     if (line->begun) {
@@ -153,7 +163,7 @@ static void range_cell_text(struct packed *c, struct line *line, uint32_t tick, 
         put_varint(c, slot + 2U);
     } else {
         put_varint(c, TEXT_NEW);
-        code_new_text(c, line, tick, at);
+        code_new_text(c, line, at);
         if (!c->failed)
             note_known(c, at);
     }
@@ -162,7 +172,7 @@ static void range_cell_text(struct packed *c, struct line *line, uint32_t tick, 
 void code_cell_text(struct packed *c, struct line *line, uint32_t tick, size_t at)
 {
     if (c->ranged)
-        range_cell_text(c, line, tick, at);
+        range_cell_text(c, line, at);
     else
         plain_cell_text(c, line, tick, at);
 }

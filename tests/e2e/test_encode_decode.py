@@ -183,6 +183,25 @@ def test_random_names_and_values_come_back(seed):
         assert_round_trip(lines, "--enc", encoding, "--batch", random.Random(seed).choice(["1s", "60s", "240s"]))
 
 
+@pytest.mark.parametrize("enc", ["0", "1", "2", "auto"])
+def test_texts_of_any_length_come_back(enc):
+    rng = random.Random(enc)
+    lengths = [0, 1, 127, 128, 255, 256, 8191, 8192, 8193, 16383, 16384, 32768, 65534, 65535]
+    texts = ["".join(rng.choices('ab "\\,=\n', k=length)) for length in lengths] + ["é" * 32767, "日" * 21845]
+    rng.shuffle(texts)
+    lines = "".join(f'm,k={n % 3} s={quoted(text)},n={n}i {T0 + n}\n' for n, text in enumerate(texts * 2))
+    stream = assert_round_trip(lines, "--enc", enc)
+    for batch in (item for item, _ in messages(stream) if isinstance(item, list)):
+        assert batch[8].get(3, 256) > 255  # said only where it is needed
+
+
+def test_a_text_that_is_too_long_is_named_and_the_rest_is_encoded():
+    done = runnel("encode", data=f'm v=1 1\nm s="{"x" * 65536}",v=2 2\nm s="{"x" * 65535}" 3\n', code=3)
+    assert b"line 2: s: text is over 65535 bytes; split it" in done.stderr
+    assert b"refused: 0 lines, 1 values" in done.stderr
+    assert decode(done.stdout) == f'm v=1 1\nm v=2 2\nm s="{"x" * 65535}" 3\n'
+
+
 def test_json_says_the_same():
     lines = f'm,k=a\\ b i=3i,f=3,t="x\ty",b=t {T0}\nn v=0.1 {T0 + 1}\n'
     rows = [json.loads(row) for row in decode(encode(lines), "--json").splitlines()]

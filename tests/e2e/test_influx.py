@@ -91,6 +91,19 @@ def test_texts_with_every_nasty_character_come_back_and_forge_nothing(world):
     assert [(p["host"], p["v"]) for p in influx.points("d", "m")] == [("victim", 1)]
 
 
+def test_texts_as_long_as_the_database_takes_come_back(world):
+    influx = Influx(world)
+    influx.create("d")
+    driver = driver_for(world, influx)
+    texts = [char * (length // len(char.encode())) for length in (255, 256, 16384, 65535)
+             for char in ("x", '"', "\\", "é", "日")]
+    for n, text in enumerate(texts):
+        driver.batch("dev-a", "texts", {"v": "text", "n": "int"}, [(NOW + n, text, n)])
+    driver.wait_moved("main", driver.commit())
+    assert [(p["n"], p["v"]) for p in influx.points("d", "texts")] == list(enumerate(texts))
+    assert driver.letters() == []
+
+
 def test_names_and_tags_forge_nothing(world):
     influx = Influx(world)
     influx.create("d")
@@ -238,6 +251,22 @@ def test_type_conflicts_are_dead_lettered_and_can_be_replayed(world):
     wait_until(lambda: driver.letters() == [], 10, "the replay")
     assert sorted((p["host"], p["v"]) for p in influx.points("d", "m")) \
         == sorted(("dev-b", n + 0.5) for n in range(20))
+
+
+def test_a_dead_letter_with_a_long_text_can_be_replayed(world):
+    influx = Influx(world)
+    influx.create("d")
+    driver = driver_for(world, influx)
+    driver.batch("dev-a", "m", {"v": "int"}, [(NOW, 1)])
+    driver.wait_moved("main", driver.commit())
+    text = '"' * 65535
+    driver.batch("dev-b", "m", {"v": "text"}, [(NOW, text)])
+    driver.wait_moved("main", driver.commit())
+    wait_until(lambda: len(driver.letters("main")) == 1, 10, "the dead letter")
+    influx.query('DROP MEASUREMENT "m"', "d")
+    driver.replay()
+    wait_until(lambda: driver.letters() == [], 10, "the replay")
+    assert [p["v"] for p in influx.points("d", "m")] == [text]
 
 
 def test_points_beyond_the_retention_policy_are_dead_lettered(world):

@@ -86,7 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .t0 = NOW_NS / (int64_t)schemas[schema].unit_ns,
                                  .n = ticks(data[1], schema),
                                  .has_base = FUZZ_ENC != RN_ENC_PLAIN && data[0] & 32,
-                                 .has_hints = FUZZ_ENC == RN_ENC_RANGE && data[0] & 64};
+                                 .has_hints = FUZZ_ENC == RN_ENC_RANGE && data[0] & 64,
+                                 .text_max =
+                                     (data[0] & 31) >= 5 * SCHEMAS ? RN_TEXT_MAX : RN_TEXT_SHORT};
     info.t0 += (int64_t)((data[2] & 15) * schemas[schema].step);
     struct rn_span bytes = {data + HEAD, size - HEAD};
     rn_buf_init_fixed(&item, room_take(&in, ITEM_MAX), ITEM_MAX);

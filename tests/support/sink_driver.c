@@ -174,7 +174,7 @@ static void append(struct driver *d, const struct rn_json *json)
     const struct rn_json *rows = rn_json_get(json, "rows");
     uint32_t n = (uint32_t)rn_json_len(rows);
     read_schema(&b, json);
-    uint32_t text_cap = n * b.group.nfields * RN_TEXT_MAX;
+    uint32_t text_cap = RN_BATCH_MAX_BYTES;
     size_t size = rn_grid_bytes(n, b.group.nfields, text_cap);
     void *storage = malloc(size);
     if (!storage)

@@ -5,6 +5,7 @@ integer is scaled, {"double": "<hex>"} is a literal, a string is text. A column 
 """
 INT, UINT, FLOAT, BOOL, TEXT = range(5)
 MOD = 1 << 64
+TEXT_SHORT, ALL_TEXT = 255, 4194304  # bytes of a text if ext says nothing, of all cells' texts
 
 
 def columns_of(schema):
@@ -80,8 +81,13 @@ def next_cell(kind, item, state):
     return state["integer"] if kind == UINT else signed(state["integer"])
 
 
-def decode(schema, t0, n, parts):
-    """(times, columns)"""
+def texts_of(cells):
+    """Their lengths in bytes."""
+    return [len(cell.encode()) for column in cells for cell in column if isinstance(cell, str)]
+
+
+def decode(schema, t0, n, parts, text_max=TEXT_SHORT):
+    """(times, columns). text_max: member 3 of the batch's ext."""
     valid, varying, values = parts[:3]
     times = times_of(schema, t0, n) if schema[3] else [t0] + [t0 + d for d in parts[3]]
     assert len(times) == n and len(parts) == (3 if schema[3] else 4)
@@ -101,4 +107,5 @@ def decode(schema, t0, n, parts):
             cells.append(last)
         out.append(cells)
     assert next(values, "end") == "end"
+    assert max(texts_of(out), default=0) <= text_max and sum(texts_of(out)) <= ALL_TEXT
     return times, out

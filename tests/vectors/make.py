@@ -67,6 +67,8 @@ SCHEMAS = {
         {1: "door", 2: 5, 3: [{1: "open", 2: 3}, {1: "who", 2: 4}], 4: [["n", "1"], ["n", "2"]]}]},
 }
 
+# A text that is longer than most, with little and much in common with itself.
+LONG = "".join(f"{i}: pump {i * i % 7} says {'no' * (i % 5)}; " for i in range(160))
 # name -> (seq, low, times, columns)
 BATCHES = {
     "minimal-one": (1, 0, [T0], [[57]]),
@@ -113,6 +115,9 @@ BATCHES = {
     "irregular-times": (21, 0, [NOW * 10**6, NOW * 10**6, NOW * 10**6 + 5, NOW * 10**6 + 10**12],
                         [[1, 0, 1, 0], ["ann", "ann", None, "bob"], [None] * 4,
                          [None, None, "eve", "eve"]]),
+    "types-long": (24, 0, columns.times_of(SCHEMAS["types"], NOW, 6),
+                   [[7] * 6, [2**64 - 1] * 6, [250] * 6, [1] * 6,
+                    [LONG[:255], LONG[:256], "short", LONG[:256], LONG, "ü" * 700]]),
 }
 
 CONFIG = {1: "pump-07", 2: 12, 3: NOW + 86400000,
@@ -178,7 +183,13 @@ def batch(name, seq=1, low=0, schema=3, ext=None):
     key = name.split("-")[0]
     times, cells = BATCHES[name][2:]
     return [TAG, seq, low, schema, times[0], len(times), 0,
-            columns.encode(SCHEMAS[key], times, cells), ext or {}]
+            columns.encode(SCHEMAS[key], times, cells), (ext or {}) | text_max(cells)]
+
+
+def text_max(cells):
+    """What ext says about the longest text."""
+    longest = max(columns.texts_of(cells), default=0)
+    return {3: longest} if longest > columns.TEXT_SHORT else {}
 
 
 def valid_vectors():
@@ -212,12 +223,12 @@ def packed_vectors():
             plain = batch(name)
             for enc in (1, 2):
                 content = packed.encode(enc, SCHEMAS[key], *BATCHES[name][2:])
-                out[f"batch-{name}-{enc}"] = dumps(plain[:6] + [enc, content, {}])
+                out[f"batch-{name}-{enc}"] = dumps(plain[:6] + [enc, content, plain[8]])
                 content = packed.encode(enc, SCHEMAS[key], *BATCHES[name][2:], base=base,
                                         base_object=out[f"base-{key}"],
                                         hints=hints if enc == 2 else None)
                 ext = {1: 7, 2: 9} if enc == 2 else {1: 7}
-                out[f"batch-{name}-{enc}-with"] = dumps(plain[:6] + [enc, content, ext])
+                out[f"batch-{name}-{enc}-with"] = dumps(plain[:6] + [enc, content, ext | plain[8]])
     return out
 
 
@@ -226,6 +237,7 @@ def tolerated_vectors():
     one = dumps(batch("minimal-one"))
     return {
         "batch-minimal-extension": dumps(batch("minimal-one", ext={16: 30000, 99: ["x", {1: 2}]})),
+        "batch-minimal-text-max": dumps(batch("minimal-one", ext={3: 255})),
         "batch-minimal-all-valid": dumps(batch("minimal-one")[:7] + [[b"\x01", b"\x00", [57]], {}]),
         "batch-minimal-long-heads": one.replace(b"\x18\x39", b"\x1b" + bytes(7) + b"\x39"),
         "status-unknown-keys": dumps({1: 1, 2: INSTALL, 3: 5, 4: 1, 40: {"a": [1.5, None]},
@@ -290,10 +302,15 @@ def bad_vectors():
     def a_group(key, new):
         return {**tiny, 4: [changed(group, key, new)]}
 
-    def value(index, new):
+    def value(index, new, ext=None):
         items = list(cells[2])
         items[index] = new
-        return with_columns(types, [cells[0], cells[1], items])
+        return with_columns(types, [cells[0], cells[1], items])[:8] + [ext or {}]
+
+    def texts_over():
+        """3,276 times a text of 1,300 bytes: 4,258,800."""
+        parts = [None, b"\0", [1, 1, 1, 1, "x" * 1300]]
+        return batch(types)[:5] + [3276, 0, parts, {3: 1300}]
 
     nested = b"\x81" * 8 + b"\x00"
     values = {
@@ -400,6 +417,9 @@ def bad_vectors():
         "batch-types-float-in-int": (value(0, 1.5), "EFORMAT", "reader"),
         "batch-types-integer-in-text": (value(20, 1), "EFORMAT", "reader"),
         "batch-types-long-text": (value(20, "x" * 256), "ELIMIT", "cddl"),
+        "batch-types-text-max-65536": (value(20, "x", {3: 65536}), "ELIMIT", "cddl"),
+        "batch-types-text-over-max": (value(20, "x" * 257, {3: 256}), "ELIMIT", "reader"),
+        "batch-types-too-much-text": (texts_over(), "ELIMIT", "reader"),
         "batch-vitals-product-over": (with_columns("vitals-full", [None, b"\0", [1, 1, 1, 1, 2**63,
                                                                                1]]), "EFORMAT",
                                       "reader"),

@@ -9,7 +9,8 @@ import pathlib
 import struct
 import zlib
 
-from columns import BOOL, FLOAT, INT, MOD, TEXT, UINT, is_due, signed, times_of
+from columns import (ALL_TEXT, BOOL, FLOAT, INT, MOD, TEXT, TEXT_SHORT, UINT, is_due, signed, texts_of,
+                     times_of)
 
 LEVELS, FIRSTS, SIZE, STEPS, TOPS = 21, 28, 21, 10, 24
 LAYOUT = [("zero", LEVELS * 4 * 3), ("sign", LEVELS * 6), ("size", LEVELS * 4 * SIZE),
@@ -27,7 +28,7 @@ RATES = [655360 // (10 * seen + 16) for seen in range(SURE + 1)]
 MISSING_CELLS, LITERALS, VARIES, UNITS = 1, 2, 4, 8
 UNIT_WORTH = 12
 NEAR, LEARNED = 512, 256
-TEXT_MAX, SPACE, RANGED_SPACE = 255, 65536, 8192
+SPACE, RANGED_SPACE = 65536, 8192
 
 PRIOR = pathlib.Path(__file__).resolve().parent.parent.parent / "schemas" / "prior-1.txt"
 _prior = []
@@ -221,10 +222,11 @@ def fits(column, value):
 
 
 class Coder:
-    def __init__(self, schema, times, cells, *, plain, coder, base=None, hints=None):
+    def __init__(self, schema, times, cells, *, plain, coder, base=None, hints=None, text_max=TEXT_SHORT):
         self.schema, self.times, self.cells = schema, times, cells  # cells: None while reading
         self.putting = cells is not None
         self.plain, self.range, self.base, self.hints = plain, coder, base, hints
+        self.text_max = text_max
         self.columns = columns_of(schema)
         if not self.putting:
             self.cells = [[None] * len(times) for _ in self.columns]
@@ -570,7 +572,7 @@ class Coder:
         if self.range is not None:
             length = self.odd(LENGTH, length) % MOD
         length = self.count(length)
-        if length > min(TEXT_MAX, self.space):
+        if length > min(self.text_max, self.space):
             raise Damaged("text too long")
         self.space -= length
         out, guess = bytearray(), {"text": None, "context": column.index}
@@ -636,7 +638,8 @@ def encode(enc, schema, times, cells, base=None, base_object=b"", hints=None, ta
     plain, coder = Plain(), None
     if enc == 2:
         coder = RangeOut(Odds(prior(), tally))
-    Coder(schema, list(times), copy(cells), plain=plain, coder=coder, base=base, hints=hints).walk()
+    Coder(schema, list(times), copy(cells), plain=plain, coder=coder, base=base, hints=hints,
+          text_max=max(texts_of(cells), default=0)).walk()
     crc = crc32c(plain.out, seed_of(base_object)).to_bytes(4, "big")
     if enc == 2:
         return crc + coder.end()
@@ -644,8 +647,8 @@ def encode(enc, schema, times, cells, base=None, base_object=b"", hints=None, ta
     return crc + deflate.compress(bytes(plain.out)) + deflate.flush()
 
 
-def decode(enc, schema, t0, n, data, base=None, base_object=b"", hints=None):
-    """(times, cells)"""
+def decode(enc, schema, t0, n, data, base=None, base_object=b"", hints=None, text_max=TEXT_SHORT):
+    """(times, cells). text_max: member 3 of the batch's ext."""
     times = times_of(schema, t0, n) if schema[3] else [t0] * n
     coder = None
     if enc == 2:
@@ -655,8 +658,10 @@ def decode(enc, schema, t0, n, data, base=None, base_object=b"", hints=None):
         plain = Plain(inflate.decompress(data[4:]))
         if not inflate.eof or inflate.unused_data:
             raise Damaged("deflate")
-    walk = Coder(schema, times, None, plain=plain, coder=coder, base=base, hints=hints)
+    walk = Coder(schema, times, None, plain=plain, coder=coder, base=base, hints=hints, text_max=text_max)
     walk.walk()
+    if sum(texts_of(walk.cells)) > ALL_TEXT:
+        raise Damaged("too much text")
     if coder:
         coder.end()
     elif plain.at < len(plain.data):

@@ -71,7 +71,7 @@ def test_a_valid_vector_fits_the_cddl(path):
 def test_the_columns_of_a_batch_are_the_cells_of_the_json(path):
     schema, expected = schema_of(path.stem), json.loads(path.read_text())
     batch = cbor2.loads(path.with_suffix(".cbor").read_bytes())
-    times, cells = columns.decode(schema, batch[4], batch[5], batch[7])
+    times, cells = columns.decode(schema, batch[4], batch[5], batch[7], batch[8].get(3, 255))
     assert times == expected["times"]
     assert cells == expected["columns"]
 
@@ -82,7 +82,8 @@ def test_the_columns_of_a_packed_batch_are_the_cells_of_the_json(path):
     rules_for("batch-").check(cddl.decode(data))
     _, key, case = path.stem.split("-")[:3]
     expected = json.loads((make.VECTORS / f"batch-{key}-{case}.json").read_text())
-    batch, with_ = cbor2.loads(data), {}
+    batch = cbor2.loads(data)
+    with_ = {"text_max": batch[8].get(3, 255)}
     if 1 in batch[8]:
         with_["base_object"] = (path.parent / f"base-{key}.cbor").read_bytes()
         with_["base"] = cbor2.loads(with_["base_object"])[1]
@@ -97,12 +98,13 @@ def test_the_columns_of_a_packed_batch_are_the_cells_of_the_json(path):
 @pytest.mark.parametrize("path", [p for p in PACKED if p.stem.endswith("-2")], ids=name)
 def test_a_changed_byte_of_a_packed_batch_shows_or_changes_nothing(path):
     batch = cbor2.loads(path.read_bytes())
-    right = packed.decode(2, schema_of(path.stem), batch[4], batch[5], batch[7])
+    longest = batch[8].get(3, 255)
+    right = packed.decode(2, schema_of(path.stem), batch[4], batch[5], batch[7], text_max=longest)
     for at in range(min(len(batch[7]), 24)):
         data = bytearray(batch[7])
         data[at] ^= 0x10
         try:
-            found = packed.decode(2, schema_of(path.stem), batch[4], batch[5], bytes(data))
+            found = packed.decode(2, schema_of(path.stem), batch[4], batch[5], bytes(data), text_max=longest)
         except (packed.Damaged, UnicodeDecodeError):
             continue
         assert found == right and at == len(batch[7]) - 1  # the same interval

@@ -58,7 +58,7 @@ HINTS, BASE = 2, 3  # kinds of objects
 
 def _referred(ext, objects):
     """What a batch was encoded with beside its schema."""
-    out = {}
+    out = {"text_max": ext.get(3, columns.TEXT_SHORT)}
     if 1 in ext:
         out["base_object"] = objects[BASE, ext[1]]
         out["base"] = cbor2.loads(out["base_object"])[1]
@@ -75,7 +75,7 @@ def points_of_body(schema, body, device, objects=None):
     if encoding:
         times, cells = packed.decode(encoding, schema, t0, n, parts, **_referred(ext, objects))
     else:
-        times, cells = columns.decode(schema, t0, n, parts)
+        times, cells = columns.decode(schema, t0, n, parts, ext.get(3, columns.TEXT_SHORT))
     series = [(group[1], tags, field) for group in schema[4] for tags in group[4] for field in group[3]]
     out = []
     for (measurement, tags, field), column in zip(series, cells, strict=True):

@@ -194,12 +194,30 @@ static struct rn_span make_text(void)
     return rn_span_text(line);
 }
 
+// Of a length where one more byte of a length, or a bound, begins; all of a grid together fit a
+// batch.
+static struct rn_span make_long_text(const struct rn_grid *grid)
+{
+    static const uint32_t lengths[] = {127,  128,   254,   255,   256,   257,  4095,
+                                       8192, 16383, 16384, 32768, 65534, 65535};
+    static uint8_t text[RN_TEXT_MAX];
+    uint32_t len = lengths[below(13)];
+    if (grid->text_len + len > 65536)
+        return make_text();
+    for (uint32_t i = 0, word = 0; i < len; i++) {
+        word = i % 32 ? word : below(8);
+        text[i] = (uint8_t)(chance(5) ? ' ' + below(90) : 'a' + (word * 37 + i % 32 * word) % 26);
+    }
+    return (struct rn_span){text, len};
+}
+
 static void make_cell(struct rn_grid *grid, const struct rn_field *field, struct habit habit,
                       uint32_t column, uint32_t tick)
 {
     size_t at = rn_grid_at(grid, column, tick);
     if (field->type == RN_TEXT) {
-        assert_int_equal(rn_grid_set_text(grid, column, tick, make_text()), RN_OK);
+        struct rn_span text = below(1000) < 5 ? make_long_text(grid) : make_text();
+        assert_int_equal(rn_grid_set_text(grid, column, tick, text), RN_OK);
     } else if (field->type == RN_FLOAT && chance(30)) {
         grid->cells[at].d = make_double();
         grid->states[at] = RN_CELL_DOUBLE;
@@ -237,7 +255,7 @@ static struct rn_grid make_grid(const struct rn_schema *schema)
     struct rn_grid grid;
     uint32_t n = 1 + below(chance(20) ? 100 : 12);
     assert_int_equal(
-        rn_grid_init(&grid, n, schema->ncolumns, 65536, made_storage, sizeof made_storage, NULL),
+        rn_grid_init(&grid, n, schema->ncolumns, 131072, made_storage, sizeof made_storage, NULL),
         RN_OK);
     make_times(schema, &grid);
     uint32_t missing = chance(40) ? 0 : below(101), same = below(101);
@@ -374,6 +392,10 @@ static struct rn_span encode_batch(const struct rn_schema *schema, const struct 
     if (rc == RN_ELIMIT && enc == RN_ENC_RANGE && may_be_too_much(grid))
         rc = rn_batch_encode_as(RN_ENC_DEFLATE, schema, id, &with, grid, work, sizeof work, &out,
                                 &err);
+    if (rc == RN_ELIMIT && text_bytes(grid) > 40000) // encoding 1: 73,728 plain bytes
+        rc = rn_batch_encode_as(RN_ENC_PLAIN, schema, id, &with, grid, NULL, 0, &out, &err);
+    if (rc == RN_ELIMIT && text_bytes(grid) > 40000) // 131,072 bytes, or too long a text too often
+        return (struct rn_span){0};
     if (rc < 0)
         fail_msg("encoding %u: %s", enc, err.text);
     return rn_buf_span(&out);
@@ -388,7 +410,10 @@ static void random_grids_come_back_exactly(void **state)
         schema_round(&made, &schema);
         struct rn_grid grid = make_grid(&made.schema), back;
         int result;
-        void *storage = decode_batch(&schema, encode_batch(&schema, &grid), &back, &result);
+        struct rn_span bytes = encode_batch(&schema, &grid);
+        if (!bytes.len)
+            continue;
+        void *storage = decode_batch(&schema, bytes, &back, &result);
         assert_int_equal(result, RN_OK);
         assert_same_grid(&grid, &back);
         free(storage);
@@ -428,7 +453,10 @@ static void accepted_grid_is_sound(const struct rn_schema *schema, const struct 
 {
     struct rn_grid back;
     int result;
-    void *storage = decode_batch(schema, encode_batch(schema, grid), &back, &result);
+    struct rn_span bytes = encode_batch(schema, grid);
+    if (!bytes.len)
+        return;
+    void *storage = decode_batch(schema, bytes, &back, &result);
     assert_int_equal(result, RN_OK);
     assert_same_grid(grid, &back);
     free(storage);
@@ -445,6 +473,8 @@ static void mutated_batches_are_refused_or_sound(void **state)
         schema_round(&made, &schema);
         struct rn_grid grid = make_grid(&made.schema), back;
         struct rn_span bytes = encode_batch(&schema, &grid);
+        if (!bytes.len)
+            continue;
         memcpy(original, bytes.data, bytes.len);
         for (int i = 0; i < 20; i++) {
             int result;

@@ -56,10 +56,14 @@ void *realloc(void *old, size_t size)
 
 // ---- helpers -----------------------------------------------------------------------------------
 
-static const struct rn_field_desc usage = {"usage", RN_FLOAT, RN_GAUGE, 2, 1, "%", "", RN_NEWS_NONE};
-static const struct rn_field_desc ticks = {"ticks", RN_UINT, RN_COUNTER, 0, 1, NULL, "", RN_NEWS_NONE};
-static const struct rn_field_desc used = {"used", RN_INT, RN_GAUGE, 0, 1024, "By", "", RN_NEWS_NONE};
-static const struct rn_field_desc ticks_int = {"ticks", RN_INT, RN_COUNTER, 0, 1, NULL, "", RN_NEWS_NONE};
+static const struct rn_field_desc usage = {"usage", RN_FLOAT, RN_GAUGE, 2,
+                                           1,       "%",      "",       RN_NEWS_NONE};
+static const struct rn_field_desc ticks = {"ticks", RN_UINT, RN_COUNTER, 0,
+                                           1,       NULL,    "",         RN_NEWS_NONE};
+static const struct rn_field_desc used = {"used", RN_INT, RN_GAUGE, 0,
+                                          1024,   "By",   "",       RN_NEWS_NONE};
+static const struct rn_field_desc ticks_int = {"ticks", RN_INT, RN_COUNTER, 0,
+                                               1,       NULL,   "",         RN_NEWS_NONE};
 static const struct rn_field_desc name = {"name", RN_TEXT, RN_STATE, 0, 1, NULL, "", RN_NEWS_NONE};
 
 static struct rn_window *window_of(uint64_t step, uint32_t max_columns, uint32_t max_ticks)
@@ -499,9 +503,8 @@ static void text_is_kept_within_its_space(void **state)
 {
     (void)state;
     struct rn_window *window = window_of(1, 10, 100);
-    char long_text[301];
-    memset(long_text, 'y', 300);
-    long_text[300] = 0;
+    static char long_text[RN_TEXT_MAX + 2];
+    memset(long_text, 'y', RN_TEXT_MAX + 1);
     struct rn_point_value value = {&name, 0, rn_span_text("one\ntwo")};
     tick(window, 1);
     add(window, "m", NULL, NULL, &value, 1, 1);

@@ -437,6 +437,57 @@ static void texts_that_are_far_back_cost_little(void **state)
     assert_costs_little("texts that are far back", batch_us(&schema, message, RN_OK));
 }
 
+// Texts of `len` bytes, all new, until `sum` is used up: characters of any value, of `width` bytes
+// each, that have little in common.
+static struct rn_grid long_texts(const struct rn_schema *schema, uint32_t len, uint32_t sum,
+                                 uint32_t width)
+{
+    static uint8_t text[RN_TEXT_MAX];
+    struct rn_grid grid = grid_of(schema, sum / len);
+    for (uint32_t tick = 0; tick < grid.n; tick++) {
+        for (uint32_t i = 0; i + width <= len; i += width) {
+            uint32_t c = (uint32_t)rn_rand_below(&rng, 64);
+            memcpy(text + i,
+                   width == 3   ? (uint8_t[]){0xe3, 0x81, (uint8_t)(0x80 | c)}
+                   : width == 2 ? (uint8_t[]){0xc3, (uint8_t)(0x80 | c), 0}
+                                : (uint8_t[]){(uint8_t)(' ' + c), 0, 0},
+                   width);
+        }
+        struct rn_span span = {text, len / width * width};
+        assert_int_equal(rn_grid_set_text(&grid, 0, tick, span), RN_OK);
+    }
+    return grid;
+}
+
+static void long_texts_cost_little(void **state)
+{
+    (void)state;
+    static const uint32_t lengths[] = {16, 255, 256, 1000, 8192, 16384, RN_TEXT_MAX};
+    static const uint32_t sums[] = {65536, 65536, 8192}; // of new texts, in each encoding
+    struct rn_schema schema = columns_of(RN_TEXT, 1);
+    for (uint32_t i = 0; i < 7 * 3 * 3; i++) {
+        uint32_t enc = i % 3, width = 1 + i / 3 % 3, len = lengths[i / 9];
+        struct rn_span message;
+        char what[80];
+        if (len > sums[enc])
+            continue;
+        uint32_t sum = sums[enc];
+        struct rn_grid grid = long_texts(&schema, len, sum, width);
+        int rc = encode(&schema, &grid, enc, &message);
+        while (rc == RN_ELIMIT && sum / 8 * 7 >= len) { // too many steps
+            sum = sum / 8 * 7;
+            grid = long_texts(&schema, len, sum, width);
+            rc = encode(&schema, &grid, enc, &message);
+        }
+        if (rc == RN_ELIMIT && enc == RN_ENC_RANGE)
+            continue;
+        assert_int_equal(rc, RN_OK);
+        snprintf(what, sizeof what, "%u texts of %u bytes, %u a character, encoding %u", grid.n,
+                 len, width, enc);
+        assert_costs_little(what, batch_us(&schema, message, RN_OK));
+    }
+}
+
 // ---- range coder --------------------------------------------------------------------------------
 
 static void numbers_of_any_size_in_the_range_coder_have_a_limit(void **state)
@@ -575,6 +626,7 @@ int main(void)
         cmocka_unit_test(deflated_doubles_among_numbers_under_rules_cost_little),
         cmocka_unit_test(irregular_numbers_cost_little),
         cmocka_unit_test(texts_that_are_far_back_cost_little),
+        cmocka_unit_test(long_texts_cost_little),
         cmocka_unit_test(numbers_of_any_size_in_the_range_coder_have_a_limit),
         cmocka_unit_test(the_decoder_stops_where_an_encoder_must),
         cmocka_unit_test(what_rules_take_is_bounded_in_both_directions),

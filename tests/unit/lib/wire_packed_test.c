@@ -26,6 +26,9 @@ static struct rn_base base;
 static struct rn_hints hints;
 static struct rn_err err;
 
+static uint8_t text_bytes[RN_BATCH_MAX_BYTES];
+static void *text_storage;
+
 static struct rn_span load(uint8_t *into, const char *folder, const char *name)
 {
     char path[512];
@@ -286,21 +289,114 @@ static void not_a_number_is_refused(void **state)
     }
 }
 
+// One column of texts.
+static const struct rn_field text_field = {
+    .name = {(const uint8_t *)"s", 1}, .type = RN_TEXT, .mul = 1};
+static const struct rn_series text_series;
+static const struct rn_group text_group = {.measurement = {(const uint8_t *)"m", 1},
+                                           .every = 1,
+                                           .fields = &text_field,
+                                           .nfields = 1,
+                                           .series = &text_series,
+                                           .nseries = 1};
+static const struct rn_schema texts = {
+    .unit_ns = 1000000000, .step = 1, .groups = &text_group, .ngroups = 1, .ncolumns = 1};
+
+// Texts of so many bytes, in n cells: new ones, or the same one.
+static struct rn_grid texts_of(uint32_t n, uint32_t len, bool same)
+{
+    static uint8_t text[RN_TEXT_MAX + 1];
+    struct rn_grid grid;
+    assert_int_equal(rn_grid_init(&grid, n, 1, same ? len : n * len, grid_storage, GRID_SIZE, &err),
+                     RN_OK);
+    for (uint32_t tick = 0; tick < n; tick++) {
+        grid.times[tick] = tick;
+        if (tick && same) {
+            grid.cells[tick] = grid.cells[0];
+            grid.states[tick] = RN_CELL_TEXT;
+            continue;
+        }
+        for (uint32_t i = 0; i < len; i++)
+            text[i] = (uint8_t)('a' + (i % 7 + i / 100 + tick) % 26);
+        assert_int_equal(rn_grid_set_text(&grid, 0, tick, (struct rn_span){text, len}), RN_OK);
+    }
+    return grid;
+}
+
+static int encode_texts(uint32_t enc, const struct rn_grid *grid, struct rn_span *message)
+{
+    struct rn_buf out;
+    rn_buf_init_fixed(&out, text_bytes, sizeof text_bytes);
+    rn_batch_put_head(&out, &(struct rn_batch_head){.tag = 1, .seq = 1});
+    int rc = rn_batch_encode_as(enc, &texts, 0, NULL, grid, work, sizeof work, &out, &err);
+    *message = rn_buf_span(&out);
+    return rc;
+}
+
+// Decodes what encode_texts wrote, as if the batch said that texts have at most so many bytes.
+static int decode_texts(struct rn_span message, uint32_t said, uint32_t text_max,
+                        struct rn_grid *grid)
+{
+    static const struct rn_coding none;
+    struct rn_batch_head head;
+    struct rn_batch_info info;
+    struct rn_span body;
+    assert_int_equal(rn_batch_open(message, &head, &info, &body, &err), RN_OK);
+    assert_int_equal(info.text_max, said);
+    info.text_max = text_max;
+    size_t size = rn_batch_grid_bytes(&texts, &info); // exactly: ASan sees a write beyond
+    free(text_storage);
+    text_storage = malloc(size);
+    return rn_batch_decode_with(&texts, &info, &none, grid, text_storage, size, work,
+                                RN_DECODE_WORK, &err);
+}
+
+static void texts_of_any_length_come_back(void **state)
+{
+    (void)state;
+    static const uint32_t lengths[] = {0,    1,     127,   128,   255,   256,  8191,
+                                       8192, 16383, 16384, 16385, 65534, 65535};
+    for (uint32_t i = 0; i < 3 * sizeof lengths / sizeof *lengths; i++) {
+        uint32_t enc = i % 3, len = lengths[i / 3], said = len > 255 ? len : 255;
+        struct rn_grid grid = texts_of(1, len, false), back;
+        struct rn_span message;
+        int rc = encode_texts(enc, &grid, &message);
+        assert_int_equal(rc, enc == RN_ENC_RANGE && len > 8192 ? RN_ELIMIT : RN_OK);
+        if (rc)
+            continue;
+        assert_int_equal(decode_texts(message, said, said, &back), RN_OK);
+        assert_same(&grid, &back);
+        if (len > 255) { // longer than the batch says
+            assert_int_equal(decode_texts(message, said, 255, &back), RN_ELIMIT);
+            assert_int_equal(decode_texts(message, said, len - 1, &back), RN_ELIMIT);
+        }
+    }
+    struct rn_grid grid = texts_of(1, RN_TEXT_MAX + 1, false);
+    for (uint32_t enc = 0; enc <= RN_ENC_MAX; enc++) {
+        struct rn_span message;
+        assert_true(encode_texts(enc, &grid, &message) < 0);
+    }
+}
+
+// Else a gigabyte of lines would come from a hundred bytes.
+static void a_text_is_in_so_many_cells_only(void **state)
+{
+    (void)state;
+    for (uint32_t enc = 0; enc <= RN_ENC_MAX; enc++) {
+        struct rn_grid grid = texts_of(RN_BATCH_MAX_CELLS, 256, true), back;
+        struct rn_span message;
+        assert_int_equal(encode_texts(enc, &grid, &message), RN_OK);
+        assert_int_equal(decode_texts(message, 256, 256, &back), RN_OK);
+        assert_same(&grid, &back);
+        grid = texts_of(RN_BATCH_MAX_CELLS, 257, true);
+        assert_int_equal(encode_texts(enc, &grid, &message), RN_ELIMIT);
+    }
+}
+
 // 40 texts of 255 bytes without anything in common.
 static void many_new_texts_are_left_to_deflate(void **state)
 {
     (void)state;
-    static const struct rn_field field = {
-        .name = {(const uint8_t *)"s", 1}, .type = RN_TEXT, .mul = 1};
-    static const struct rn_series series;
-    const struct rn_group group = {.measurement = rn_span_text("m"),
-                                   .every = 1,
-                                   .fields = &field,
-                                   .nfields = 1,
-                                   .series = &series,
-                                   .nseries = 1};
-    const struct rn_schema texts = {
-        .unit_ns = 1000000000, .step = 1, .groups = &group, .ngroups = 1, .ncolumns = 1};
     struct rn_grid grid;
     uint32_t random = 1;
     assert_int_equal(rn_grid_init(&grid, 40, 1, 40 * 255, grid_storage, GRID_SIZE, &err), RN_OK);
@@ -339,7 +435,8 @@ static void any_bytes_are_refused_or_sound(void **state)
         rn_cbor_put_bytes_head(&item, len);
         for (size_t i = 0; i < len; i++)
             rn_buf_byte(&item, (uint8_t)rn_rand_u64(&rng));
-        struct rn_batch_info info = {.t0 = 1000, .n = 1 + (uint32_t)rn_rand_below(&rng, 50)};
+        struct rn_batch_info info = {
+            .t0 = 1000, .n = 1 + (uint32_t)rn_rand_below(&rng, 50), .text_max = RN_TEXT_SHORT};
         info.enc = 1 + round / 3 % 2;
         info.columns = rn_buf_span(&item);
         struct rn_grid grid;
@@ -360,6 +457,8 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused_and_leaves_nothing),
         cmocka_unit_test(not_a_number_is_refused),
         cmocka_unit_test(many_new_texts_are_left_to_deflate),
+        cmocka_unit_test(texts_of_any_length_come_back),
+        cmocka_unit_test(a_text_is_in_so_many_cells_only),
         cmocka_unit_test(any_bytes_are_refused_or_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
