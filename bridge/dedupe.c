@@ -227,7 +227,8 @@ void dedupe_reopen(struct dedupe_install *in, uint64_t seq)
 
 // ---- saved form: little-endian words ------------------------------------------------------------
 
-enum { SAVED_VERSION = 1, INSTALL_BYTES = 36, ITEM_BYTES = 12 };
+// Version 1 had no reasons.
+enum { SAVED_VERSION = 2, INSTALL_BYTES = 36, ITEM_BYTES = 13, ITEM_BYTES_1 = 12 };
 
 static void put(struct rn_buf *out, uint64_t value, int bytes)
 {
@@ -257,22 +258,39 @@ void dedupe_save(const struct dedupe_device *dev, struct rn_buf *out)
         for (uint32_t k = 0; k < in->count; k++) {
             put(out, in->item[k].seq, 8);
             put(out, in->item[k].crc, 4);
+            put(out, in->item[k].state == DEDUPE_REFUSED ? in->item[k].reason : 0, 1);
         }
     }
 }
 
-static int load_install(struct dedupe *dedupe, struct dedupe_device *dev, const uint8_t **at,
-                        const uint8_t *end)
+static int load_item(struct dedupe *dedupe, struct dedupe_device *dev, struct dedupe_install *in,
+                     const uint8_t **at, bool reasons)
 {
+    uint64_t seq = get(at, 8);
+    uint32_t crc = (uint32_t)get(at, 4);
+    uint8_t reason = reasons ? (uint8_t)get(at, 1) : 0;
+    int rc = dedupe_restore(dedupe, dev, in, seq, crc);
+    struct dedupe_item *item = reason ? dedupe_item(in, seq) : NULL;
+    if (item) {
+        item->state = DEDUPE_REFUSED;
+        item->reason = reason;
+    }
+    return rc;
+}
+
+static int load_install(struct dedupe *dedupe, struct dedupe_device *dev, const uint8_t **at,
+                        const uint8_t *end, uint32_t version)
+{
+    uint64_t item_bytes = version == 1 ? ITEM_BYTES_1 : ITEM_BYTES;
     if (end - *at < INSTALL_BYTES)
         return RN_ECORRUPT;
     uint64_t install = get(at, 8), floor = get(at, 8), max_seq = get(at, 8);
     int64_t heard_ms = (int64_t)get(at, 8);
     uint64_t count = get(at, 4), gone;
-    if (count * ITEM_BYTES > (uint64_t)(end - *at))
+    if (count * item_bytes > (uint64_t)(end - *at))
         return RN_ECORRUPT;
     if (dev->ninstalls == DEDUPE_MAX_INSTALLS && !dedupe_find(dev, install)) {
-        *at += count * ITEM_BYTES;
+        *at += count * item_bytes;
         return RN_OK; // since then it made room for one of those that are here
     }
     struct dedupe_install *in = dedupe_announce(dedupe, dev, install, heard_ms, &gone);
@@ -281,8 +299,7 @@ static int load_install(struct dedupe *dedupe, struct dedupe_device *dev, const 
     in->floor = floor;
     in->max_seq = max_seq;
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t seq = get(at, 8);
-        int rc = dedupe_restore(dedupe, dev, in, seq, (uint32_t)get(at, 4));
+        int rc = load_item(dedupe, dev, in, at, version > 1);
         if (rc)
             return rc;
     }
@@ -293,10 +310,11 @@ int dedupe_load(struct dedupe *dedupe, struct dedupe_device *dev, struct rn_span
                 struct rn_err *err)
 {
     const uint8_t *at = saved.data, *end = saved.data + saved.len;
-    if (saved.len < 1 || get(&at, 1) != SAVED_VERSION)
+    uint32_t version = saved.len ? (uint32_t)get(&at, 1) : 0;
+    if (version < 1 || version > SAVED_VERSION)
         return rn_fail(err, RN_ECORRUPT, "saved dedupe state: unknown version");
     while (at < end) {
-        int rc = load_install(dedupe, dev, &at, end);
+        int rc = load_install(dedupe, dev, &at, end, version);
         if (rc)
             return rn_fail(err, rc,
                            rc == RN_ENOMEM ? "no memory for saved dedupe state"

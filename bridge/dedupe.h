@@ -100,8 +100,8 @@ RN_MUST_CHECK int dedupe_restore(struct dedupe *dedupe, struct dedupe_device *de
                                  struct dedupe_install *in, uint64_t seq, uint32_t crc);
 void dedupe_reopen(struct dedupe_install *in, uint64_t seq);
 
-// A device's state as bytes, for the segment that is sealed, and back. Items are saved without
-// their state.
+// A device's state as bytes, for the segment that is sealed, and back. Of an item's state only a
+// refusal is saved: no later reading of the log would show it.
 #define DEDUPE_SAVED_MAX (4u << 20)
 void dedupe_save(const struct dedupe_device *dev, struct rn_buf *out);
 RN_MUST_CHECK int dedupe_load(struct dedupe *dedupe, struct dedupe_device *dev,

@@ -282,6 +282,31 @@ def test_what_was_not_durable_is_still_not_durable_after_a_restart(world, broker
     assert len(waiting_bridge.rows()) == 1
 
 
+@pytest.mark.parametrize("content, reason", [(body(t0=10), 5),
+                                             (body(columns=[None, b"\x00", [1, 2, 3, 4, 5]]), 1)],
+                         ids=["by its time", "by its columns"])
+def test_what_was_refused_is_not_durable_after_a_restart(world, broker, content, reason):
+    """The refusal was lost on the way, and the segment was sealed since."""
+    bridge = Bridge(world, broker, **{"log.segment_bytes": "64k"})
+    device = Device(world, broker)
+    device.ready()
+    device.batch(1, content=content)
+    device.wait_told(REFUSED, {1})
+    log, seq = bridge.data / "log", 2
+    while len(list(log.glob("*.db"))) < 2 and seq < 3000:
+        for seq in range(seq, seq + 50):
+            device.batch(seq, seq - 1, body(values=(seq, 10 ** 17 + seq)))
+        device.wait_told(DURABLE, {seq}, timeout=20)
+        seq += 1
+    assert len(list(log.glob("*.db"))) >= 2
+    bridge.restart()
+    device.peer.clear()
+    device.batch(1, content=content)
+    device.wait_told(REFUSED, {1})
+    assert 1 not in device.told(DURABLE)
+    assert [entry[2] for ack in device.acks(REFUSED) for entry in ack[REFUSED] if entry[0] == 1][0] == reason
+
+
 def test_a_wiped_log_has_another_identity(world, broker, bridge):
     device = Device(world, broker)
     device.ready()

@@ -135,6 +135,44 @@ static void the_saved_form_brings_everything_back(void **state)
     rn_buf_release(&buf);
 }
 
+// Otherwise a device that did not hear of it would be told after a restart that it is durable.
+static void what_was_refused_is_so_also_after_a_restart(void **state)
+{
+    struct bench *b = *state;
+    struct dedupe_device copy = {0};
+    struct rn_buf buf;
+    for (uint64_t seq = 1; seq <= 3; seq++)
+        assert_int_equal(offer(b, seq, seq - 1, (uint32_t)seq), DEDUPE_NEW);
+    assert_true(dedupe_settle(b->in, 2, DEDUPE_REFUSED, 5));
+    rn_buf_init(&buf, 4096);
+    dedupe_save(&b->dev, &buf);
+    assert_int_equal(dedupe_load(&b->all, &copy, rn_buf_span(&buf), NULL), RN_OK);
+    const struct dedupe_install *in = dedupe_find(&copy, 77);
+    assert_int_equal(in->count, 3);
+    assert_int_equal(dedupe_item(in, 1)->state, DEDUPE_DURABLE);
+    assert_int_equal(dedupe_item(in, 2)->state, DEDUPE_REFUSED);
+    assert_int_equal(dedupe_item(in, 2)->reason, 5);
+    assert_int_equal(dedupe_item(in, 2)->crc, 2);
+    dedupe_device_release(&b->all, &copy);
+    rn_buf_release(&buf);
+}
+
+static void a_saved_form_without_reasons_is_still_read(void **state)
+{
+    static const uint8_t one[] = {1, 78, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0,
+                                  9, 0,  0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 2,
+                                  0, 0,  0, 4, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, // an item
+                                  9, 0,  0, 0, 0, 0, 0, 0, 7, 0, 0, 0};
+    struct bench *b = *state;
+    assert_int_equal(dedupe_load(&b->all, &b->dev, (struct rn_span){one, sizeof one}, NULL), RN_OK);
+    const struct dedupe_install *in = dedupe_find(&b->dev, 78);
+    assert_non_null(in);
+    assert_int_equal(in->count, 2);
+    assert_int_equal(in->floor, 4);
+    assert_int_equal(dedupe_item(in, 4)->crc, 6);
+    assert_int_equal(dedupe_item(in, 9)->crc, 7);
+}
+
 // Whoever goes, the fleet has to know: a loaded state makes nobody go.
 static void what_is_loaded_takes_nobodys_place(void **state)
 {
@@ -203,6 +241,8 @@ int main(void)
         TEST(a_dropped_item_is_new_again),
         TEST(a_refused_batch_does_not_become_durable),
         TEST(the_saved_form_brings_everything_back),
+        TEST(what_was_refused_is_so_also_after_a_restart),
+        TEST(a_saved_form_without_reasons_is_still_read),
         TEST(what_is_loaded_takes_nobodys_place),
         TEST(every_truncation_of_the_saved_form_is_refused_or_shorter),
         TEST(a_rebuild_at_the_bound_forgets_the_oldest),
