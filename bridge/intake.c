@@ -73,13 +73,14 @@ void intake_set_hooks(struct intake *intake, const struct intake_hooks *hooks)
     intake->hooks = *hooks;
 }
 
-// The bytes of what can never be stored; what cannot even be named goes under its checksum.
-static void dead_letter(const struct arrival *a, uint64_t install, uint64_t seq, const char *reason)
+// The bytes of what can never be stored; what cannot even be named goes under its checksum. False:
+// they could not be kept.
+static bool dead_letter(const struct arrival *a, uint64_t install, uint64_t seq, const char *reason)
 {
     struct intake *intake = a->intake;
     struct rn_err err;
     if (!intake->parts.dead)
-        return;
+        return true;
     if (!seq)
         seq = rn_crc32c(0, a->payload.data, a->payload.len);
     struct dead_letter letter = {.kind = DEAD_BATCH,
@@ -95,33 +96,14 @@ static void dead_letter(const struct arrival *a, uint64_t install, uint64_t seq,
     if (rc == RN_OK)
         rc = deadletters_commit(intake->parts.dead, &err);
     if (rc == RN_OK)
-        return;
+        return true;
     deadletters_rollback(intake->parts.dead);
     rn_complain(&intake->dead, a->now.mono_ms, COMPLAINT_MS, RN_LOG_ERROR, "dead_letter_lost",
                 "device=%s err=%s", a->name, RN_Q(err.text));
+    return false;
 }
 
 // ---- batches -----------------------------------------------------------------------------------
-
-// A batch whose name is known but that can never be stored: it is counted as answered so that the
-// device goes on, and its bytes are kept.
-static void refuse_batch(const struct arrival *a, struct fleet_install *in,
-                         const struct rn_batch_head *head, uint32_t crc, enum rn_refusal reason,
-                         const char *words)
-{
-    struct fleet *fleet = a->parts->fleet;
-    enum dedupe_verdict verdict =
-        dedupe_offer(&fleet->dedupe, &a->dev->dedupe, in->batches, head->seq, head->low, crc);
-    struct dedupe_item *item = dedupe_item(in->batches, head->seq);
-    if (verdict == DEDUPE_NEW) {
-        arrival_refuse(a, refusal_of[reason], words);
-        dead_letter(a, in->id, head->seq, words);
-        dedupe_settle(in->batches, head->seq, DEDUPE_REFUSED, (uint8_t)reason);
-    } else if (item && item->state != DEDUPE_OPEN) {
-        dedupe_say(in->batches, item, true);
-    }
-    arrival_answer_soon(a);
-}
 
 // There is no room now: the device keeps the batch and sends nothing for a while.
 static void hold(struct intake *intake, struct fleet_device *dev, struct fleet_install *in,
@@ -180,6 +162,42 @@ static void conflict(const struct arrival *a, struct fleet_install *in, uint64_t
 static void take_back(const struct arrival *a, struct fleet_install *in, uint64_t seq)
 {
     dedupe_drop(&a->parts->fleet->dedupe, &a->dev->dedupe, in->batches, seq);
+}
+
+static void refuse_new(const struct arrival *a, struct fleet_install *in, uint64_t seq,
+                       enum rn_refusal reason, const char *words)
+{
+    if (!dead_letter(a, in->id, seq, words)) {
+        take_back(a, in, seq);
+        hold(a->intake, a->dev, in, a->now.mono_ms);
+        return;
+    }
+    arrival_refuse(a, refusal_of[reason], words);
+    dedupe_settle(in->batches, seq, DEDUPE_REFUSED, (uint8_t)reason);
+    arrival_answer_soon(a);
+}
+
+// A batch whose name is known but that can never be stored: its bytes are kept, and it is counted
+// as answered so that the device goes on. One of a name that is taken or settled needs another.
+static void refuse_batch(const struct arrival *a, struct fleet_install *in,
+                         const struct rn_batch_head *head, uint32_t crc, enum rn_refusal reason,
+                         const char *words)
+{
+    struct fleet *fleet = a->parts->fleet;
+    switch (dedupe_offer(&fleet->dedupe, &a->dev->dedupe, in->batches, head->seq, head->low, crc)) {
+    case DEDUPE_NEW:
+        refuse_new(a, in, head->seq, reason, words);
+        break;
+    case DEDUPE_SAME:
+        again(a, in, head->seq);
+        break;
+    case DEDUPE_CONFLICT:
+        conflict(a, in, head->seq, words);
+        break;
+    case DEDUPE_FULL:
+        hold(a->intake, a->dev, in, a->now.mono_ms);
+        break;
+    }
 }
 
 static int place_and_append(const struct arrival *a, struct refs *refs, struct log_row *row,
@@ -273,7 +291,7 @@ static void broken_batch(const struct arrival *a, const struct rn_batch_head *he
                                                    : RN_REFUSED_MALFORMED;
     if (!in || head->seq > RN_ID_MAX || head->low > head->seq) {
         arrival_refuse(a, refusal_of[reason], words);
-        dead_letter(a, 0, 0, words);
+        (void)dead_letter(a, 0, 0, words);
         return;
     }
     uint32_t crc = rn_crc32c(0, a->payload.data, a->payload.len);

@@ -117,7 +117,7 @@ class Device:
         return hello
 
 
-RECEIVED, DURABLE, REFUSED, NEED, CONFLICT = 5, 6, 7, 8, 9
+RECEIVED, DURABLE, REFUSED, NEED, CONFLICT, HOLD = 5, 6, 7, 8, 9, 11
 
 
 class Bridge:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from bridge_fixture import (CONFLICT, DURABLE, NEED, OTHER_SCHEMA, RECEIVED, REFUSED, SCHEMA,
+from bridge_fixture import (CONFLICT, DURABLE, HOLD, NEED, OTHER_SCHEMA, RECEIVED, REFUSED, SCHEMA,
                             Bridge, Device, body, canonical, crc32c, now_tick)
 from runnel_test import free_port, wait_until
 
@@ -468,6 +468,46 @@ def test_a_batch_that_can_never_be_stored_is_refused_with_a_reason(world, broker
     with sqlite3.connect(f"file:{bridge.data}/dead.db?mode=ro", uri=True) as db:
         tables = [row[0] for row in db.execute("select name from sqlite_master where type='table'")]
         assert tables
+
+
+def test_what_is_refused_under_a_name_that_is_settled_is_a_conflict(world, broker, bridge):
+    """A restored copy has it still; without an answer it would have it for ever."""
+    device = Device(world, broker)
+    device.ready()
+    device.batch(5)
+    device.wait_told(DURABLE, {5})
+    device.batch(3, content=body(t0=10))
+    device.wait_told(CONFLICT, {3})
+    device.batch(5, content=body(t0=10))
+    device.wait_told(CONFLICT, {5})
+    assert len(bridge.rows()) == 1
+
+
+def test_what_finds_no_room_in_the_dead_letters_stays_on_the_device(world, broker):
+    bridge = Bridge(world, broker, hold="200ms")
+    device = Device(world, broker)
+    device.ready()
+    with contextlib.closing(sqlite3.connect(bridge.data / "dead.db", isolation_level=None)) as db:
+        db.execute("begin immediate")
+        device.batch(1, content=body(t0=10))
+        assert device.wait_ack(HOLD, timeout=30)[HOLD] == 200
+        db.execute("rollback")
+    assert not device.told(REFUSED)
+    device.batch(1, content=body(t0=10))
+    device.wait_told(REFUSED, {1})
+
+
+def test_a_device_with_too_much_pending_is_told_to_wait_with_what_is_refused_too(world, broker):
+    Bridge(world, broker, hold="200ms", **{"fleet.pending_max": 64})
+    device = Device(world, broker)
+    device.ready()
+    for seq in range(1, 65):
+        device.batch(seq, seq - 1)
+    device.wait_told(DURABLE, range(1, 65))
+    device.batch(65, 64, content=body(t0=10))
+    assert device.wait_ack(HOLD)[HOLD] == 200
+    device.batch(65, 63, content=body(t0=10))
+    device.wait_told(REFUSED, {65})
 
 
 def test_memory_does_not_grow_with_what_messages_claim(world, broker, bridge):
