@@ -54,7 +54,7 @@ struct fleet_device {
     struct fleet_install *install[DEDUPE_MAX_INSTALLS];
     uint32_t ninstalls;
     struct acker_node due;
-    struct fleet_bucket keys, hellos, reports;
+    struct fleet_bucket keys, hellos, reports, letters;
     uint32_t complained; // reasons of refusal that were logged, one bit each
     bool dirty;          // differs from fleet.db
     int told_state;      // enum live_state that was logged last

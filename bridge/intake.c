@@ -14,6 +14,9 @@
 
 #define COMPLAINT_MS 60000
 #define SAY_AGAIN_MS 2000 // what a device seems not to have heard is said again after this
+// Each dead letter waits for the disk, and with it all devices: none may have many.
+#define LETTERS_BURST    256
+#define LETTERS_EVERY_MS 50
 
 // Batches that can never be stored: what is told to the device, and how that is counted here.
 static const enum refusal refusal_of[] = {
@@ -81,6 +84,10 @@ static bool dead_letter(const struct arrival *a, uint64_t install, uint64_t seq,
     struct rn_err err;
     if (!intake->parts.dead)
         return true;
+    if (!fleet_bucket_take(&a->dev->letters, a->now.mono_ms, LETTERS_BURST, LETTERS_EVERY_MS)) {
+        arrival_refuse(a, BAD_RATE, "too many batches that cannot be stored");
+        return false;
+    }
     if (!seq)
         seq = rn_crc32c(0, a->payload.data, a->payload.len);
     struct dead_letter letter = {.kind = DEAD_BATCH,

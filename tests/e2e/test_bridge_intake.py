@@ -497,6 +497,41 @@ def test_what_finds_no_room_in_the_dead_letters_stays_on_the_device(world, broke
     device.wait_told(REFUSED, {1})
 
 
+def letters(bridge):
+    with contextlib.closing(sqlite3.connect(f"file:{bridge.data}/dead.db?mode=ro", uri=True)) as db:
+        return db.execute("select count(*) from letter").fetchone()[0]
+
+
+def test_a_device_that_sends_garbage_takes_a_bounded_share_of_the_disk(world, broker, bridge):
+    bad, good = Device(world, broker, "bad", 7), Device(world, broker, "good", 8)
+    bad.ready()
+    good.ready()
+    begin = time.monotonic()
+    for i in range(2000):
+        bad.peer.publish(bad.up("m"), b"garbage %d" % i, qos=0)
+    bad.birth()  # all of it has been looked at
+    assert letters(bridge) <= 256 + (time.monotonic() - begin) / 0.05 + 1
+    good.batch(1)
+    good.wait_told(DURABLE, {1})
+
+
+def test_many_batches_that_are_refused_are_all_kept_in_the_end(world, broker):
+    bridge = Bridge(world, broker, hold="200ms")
+    device, total = Device(world, broker), 300
+    device.ready()
+
+    def settled():
+        for seq in set(range(1, total + 1)) - device.told(REFUSED):
+            device.batch(seq, seq - 1, body(t0=10, values=(seq, 0)))
+        holds = len(device.acks(HOLD))
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: len(device.acks(HOLD)) > holds, 2)
+        return device.told(REFUSED) >= set(range(1, total + 1))
+
+    wait_until(settled, 60, "all are refused")
+    assert letters(bridge) == total
+
+
 def test_a_device_with_too_much_pending_is_told_to_wait_with_what_is_refused_too(world, broker):
     Bridge(world, broker, hold="200ms", **{"fleet.pending_max": 64})
     device = Device(world, broker)
