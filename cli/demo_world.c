@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define START_TIMEOUT_MS 15000
+#define STOP_TIMEOUT_MS  20000 // agents end within 2 s, but the machine may be busy
 #define POLL_US          50000
 #define SETTING_MAX      600
 #define CUT_NUMBER       7 // of the simulated devices: sim007
@@ -289,9 +290,9 @@ int world_check(struct demo_world *world, struct rn_err *err)
 
 bool world_stop_agents(struct demo_world *world)
 {
-    bool clean = child_stop(&world->agent, 5000);
+    bool clean = child_stop(&world->agent, STOP_TIMEOUT_MS);
     if (world->simulator.name)
-        clean = child_stop(&world->simulator, 8000) && clean;
+        clean = child_stop(&world->simulator, STOP_TIMEOUT_MS) && clean;
     return clean;
 }
 

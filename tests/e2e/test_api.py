@@ -53,9 +53,13 @@ def runnel(spine, *arguments, check=True, env=None):
 
 
 def test_health_and_metrics_say_what_is(spine):
+    """A broker or an agent that stands still is noticed soon by this spine: what is said then is true, and
+    changes again."""
     assert ask(spine, "GET", "/healthz") == (200, "ok\n")
-    status, ready = ask(spine, "GET", "/readyz")
-    assert status == 200 and ready == {"ready": True, "broker": True, "log": True}
+    wait_until(lambda: ask(spine, "GET", "/readyz") == (200, {"ready": True, "broker": True, "log": True}),
+               what="the bridge is ready")
+    wait_until(lambda: 'runnel_bridge_devices{state="online"} 2\n' in ask(spine, "GET", "/metrics")[1],
+               what="both devices are counted as online")
     status, text = ask(spine, "GET", "/metrics")
     assert status == 200
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -63,7 +67,7 @@ def test_health_and_metrics_say_what_is(spine):
     assert float(values["runnel_bridge_samples_stored_total"]) > 20
     states = {state: int(count) for state, count in
               re.findall(r'^runnel_bridge_devices{state="(\w+)"} (\d+)$', text, re.M)}
-    assert sum(states.values()) == 2 and states["online"] + states["late"] == 2, states
+    assert sum(states.values()) == 2, states
     for line in text.splitlines():
         if line.startswith("# TYPE"):
             assert line.split()[3] in ("counter", "gauge"), line
@@ -80,8 +84,9 @@ def test_devices_and_one_device_with_its_last_values(spine):
     status, answer = ask(spine, "GET", "/api/v1/devices")
     assert status == 200
     assert sorted(device["device"] for device in answer["devices"]) == ["sim001", "sim002"]
-    device = spine.device("sim001")
-    assert device["state"] in ("online", "late") and len(device["install"]) == 16
+    device = wait_until(lambda: (d := spine.device("sim001")) and d["state"] == "online" and d,
+                        what=lambda: f"sim001 is online: {spine.device('sim001')}")
+    assert len(device["install"]) == 16
     assert device["ledger"]["produced"] >= device["ledger"]["delivered"]
     fields = {name for point in device["last"] for name in point["fields"]}
     assert {"temperature", "bytes", "mode", "open"} <= fields
@@ -191,7 +196,8 @@ def test_the_bridge_stops_while_streams_are_open(spine):
 
 def test_devices_and_device_print_for_people_and_machines(spine):
     table = runnel(spine, "devices").stdout
-    assert "sim001" in table and "online" in table and "\033[" not in table
+    assert "sim001" in table and "\033[" not in table
+    wait_until(lambda: re.search("sim001 .*online", runnel(spine, "devices").stdout), what="it is shown as online")
     assert len(json.loads(runnel(spine, "devices", "--json").stdout)["devices"]) == 2
     page = runnel(spine, "device", "sim001").stdout
     assert "temperature" in page and "produced" in page

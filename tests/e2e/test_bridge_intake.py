@@ -139,7 +139,9 @@ def test_for_one_schema_one_device_is_asked_and_the_others_are_told_when_it_came
     asked[0].batch(1)
     for device in devices:
         if device is not asked[0]:
-            assert [1, 1, False] in device.wait_ack(NEED)[NEED]
+            # If that took over 5 s, another one was asked for the object meanwhile.
+            wait_until(lambda: any([1, 1, False] in ack[NEED] for ack in device.acks(NEED)),
+                       what=f"{device.name} is told that the schema came")
             device.key(with_object=False)
             device.batch(1)
     for device in devices:
@@ -566,8 +568,12 @@ def test_memory_does_not_grow_with_what_messages_claim(world, broker, bridge):
                 return
         raise AssertionError(f"{end} never became durable")
 
+    # A bridge that stood still has the messages of a whole round in its queue for once: some megabytes.
+    # What messages claim would come with every round.
     round_of_attacks(10 ** 7)
-    before = bridge.proc.anonymous_kb()
-    round_of_attacks(2 * 10 ** 7)
+    sizes = [bridge.proc.anonymous_kb()]
+    while len(sizes) < 5 and min((b - a for a, b in zip(sizes, sizes[1:])), default=2000) >= 2000:
+        round_of_attacks((1 + len(sizes)) * 10 ** 7)
+        sizes.append(bridge.proc.anonymous_kb())
     if not bridge.proc.sanitized():
-        assert bridge.proc.anonymous_kb() - before < 2000
+        assert min(b - a for a, b in zip(sizes, sizes[1:])) < 2000, sizes

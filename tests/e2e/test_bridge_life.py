@@ -38,7 +38,7 @@ def test_the_will_of_a_killed_bridge_withdraws_its_presence(world, broker, bridg
 
 
 def test_states_follow_the_device(world, broker, bridge):
-    device = Device(world, broker)
+    device = Device(world, broker, interval_ms=60000)
     device.ready()
     bridge.wait_state("dev1", "online")
     mark = bridge.proc.mark()
@@ -56,7 +56,7 @@ def test_states_follow_the_device(world, broker, bridge):
 
 def test_a_killed_device_is_offline_after_the_grace(world, broker, bridge):
     relay = world.relay(broker.port)
-    device = Device(world, relay.port, with_will=True)
+    device = Device(world, relay.port, with_will=True, interval_ms=60000)
     device.birth()
     bridge.wait_state("dev1", "online")
     relay.cut()
@@ -64,10 +64,11 @@ def test_a_killed_device_is_offline_after_the_grace(world, broker, bridge):
 
 
 def test_a_silent_link_is_late_then_offline_and_ends_with_data(world, broker, bridge):
+    """Late after two intervals, offline after three: a bridge that stands still for longer than one of
+    them would pass over the first. From 5 s on it knows that it did, and begins to wait anew."""
     relay = world.relay(broker.port)
-    device = Device(world, relay.port)
+    device = Device(world, relay.port, interval_ms=6000)
     device.birth()
-    device.status(interval_ms=500)
     bridge.wait_state("dev1", "online")
     relay.silent()
     bridge.wait_state("dev1", "late")
@@ -79,13 +80,14 @@ def test_a_silent_link_is_late_then_offline_and_ends_with_data(world, broker, br
 
 
 def test_a_takeover_by_the_same_client_id_is_no_flap(world, broker):
-    bridge = Bridge(world, broker, **{"liveness.grace": "4s"})
+    grace = 10  # between the will of one and the birth of the next the machine may stand still
+    bridge = Bridge(world, broker, **{"liveness.grace": f"{grace}s"})
     first = Device(world, broker, client_id="same", with_will=True, interval_ms=60000)
     first.birth()
     bridge.wait_state("dev1", "online")
     for epoch in range(2, 6):
         Device(world, broker, client_id="same", with_will=True, epoch=epoch, interval_ms=60000).birth()
-    time.sleep(5)  # what the wills would have done, they have done by now
+    time.sleep(grace + 1)  # what the wills would have done, they have done by now
     assert len(bridge.proc.lines("event=device_state")) == 1
 
 
@@ -110,7 +112,7 @@ def test_the_state_survives_a_restart_of_the_bridge(world, broker, bridge):
 
 def test_a_killed_broker_makes_nobody_offline(world, broker, bridge):
     device = Device(world, broker)
-    device.status(interval_ms=5000)
+    device.status(interval_ms=20000)
     bridge.wait_state("dev1", "online")
     mark = bridge.proc.mark()
     broker.kill()
@@ -258,7 +260,7 @@ def test_systemd_is_told_about_readiness_and_life(world, broker):
     path = world.folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(path))
-        notify.settimeout(10)
+        notify.settimeout(40)
         bridge = world.program("runnel-bridge", "run", "--set", f"data={world.folder}/b", "--set",
                                f"mqtt.addresses=mqtt://127.0.0.1:{broker.port}", "--set",
                                "http.listen=",

@@ -8,15 +8,17 @@ import subprocess
 import threading
 
 from runnel_test import bin_path
+from runnel_test.proc import _die_with_parent as die_with_parent
 from servers import Influx
 
 
-def run_demo(world, *arguments, stop_at=None, timeout=150):
+def run_demo(world, *arguments, stop_at=None, timeout=400):
     """(exit status, lines of output). stop_at: Ctrl-C after the first line that matches."""
     temp = world.folder / "temp"
-    temp.mkdir()
+    temp.mkdir(exist_ok=True)
     demo = subprocess.Popen([bin_path("runnel"), "demo", *arguments], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, env={**os.environ, "TMPDIR": str(temp)})
+                            stderr=subprocess.STDOUT, text=True, preexec_fn=die_with_parent,
+                            env={**os.environ, "TMPDIR": str(temp)})
     guard = threading.Timer(timeout, demo.kill)
     guard.start()
     lines = []
@@ -39,34 +41,47 @@ def summary_of(lines):
     return summary
 
 
+STORY = ["sim007 loses its network", "sim007 is offline", "sim007 gets its network back",
+         "sim007 is online", "sim007 has caught up"]
+
+
+def tells_the_story(text, summary):
+    """Its times are the clock's: on a machine that stands still for seconds the bridge sees another one."""
+    places = [text.find(words) for words in STORY]
+    live = re.findall(r"online (\d+)/21", text)
+    return -1 not in places and places == sorted(places) and len(live) > 25 and "20" in live and \
+        summary["stored"] > 20 * 8 * 25
+
+
 def test_shows_an_outage_and_accounts_for_every_sample(world):
-    status, lines = run_demo(world, "--seconds", "36", "--json")
-    text = "\n".join(lines)
-    assert status == 0, text
-    for part in ("broker", "bridge", "agent"):
-        assert re.search(rf"✓\s+{part}", text), text
-    assert re.search(r"runnel devices --url http://127\.0\.0\.1:\d+", text)
-    story = ["sim007 loses its network", "sim007 is offline", "sim007 gets its network back",
-             "sim007 is online", "sim007 has caught up"]
-    places = [text.find(words) for words in story]
-    assert -1 not in places and places == sorted(places), text
-    live = re.findall(r"online (\d+)/21  stored (\d+) samples .* lost (\d+)", text)
-    assert len(live) > 25 and any(online == "20" for online, _, _ in live)
-    assert all(lost == "0" for _, _, lost in live)
-    summary = summary_of(lines)
-    assert summary["devices"] == 21 and summary["lost"] == 0
-    assert summary["stored"] > 20 * 8 * 25 and summary["seconds"] >= 35
+    """The accounts must always be right; the story of one of three tries."""
+    told, tries = False, []
+    while not told and len(tries) < 3:
+        status, lines = run_demo(world, "--seconds", "36", "--json")
+        text = "\n".join(lines)
+        assert status == 0, text
+        for part in ("broker", "bridge", "agent"):
+            assert re.search(rf"✓\s+{part}", text), text
+        assert re.search(r"runnel devices --url http://127\.0\.0\.1:\d+", text)
+        lost = re.findall(r"online \d+/21  stored \d+ samples .* lost (\d+)", text)
+        assert lost and set(lost) == {"0"}, text
+        summary = summary_of(lines)
+        assert summary["devices"] == 21 and summary["lost"] == 0 and summary["seconds"] >= 35
+        tries.append(text)
+        told = tells_the_story(text, summary)
+    assert told, "\n\n".join(tries)
 
 
 def test_ends_cleanly_on_ctrl_c_while_a_device_is_cut_off(world):
-    status, lines = run_demo(world, "--json", stop_at="sim007 is offline")
+    # Blind: when others vanished, too, because the machine stood still.
+    status, lines = run_demo(world, "--json", stop_at="sim007 (is offline|is blind|gets its network back)")
     assert status == 0, "\n".join(lines)
     assert summary_of(lines)["lost"] == 0
 
 
 def test_also_writes_to_an_influxdb(world):
     influx = Influx(world)
-    status, lines = run_demo(world, "--seconds", "6", "--devices", "3", "--influx", f"{influx.url}?db=demo",
+    status, lines = run_demo(world, "--seconds", "10", "--devices", "3", "--influx", f"{influx.url}?db=demo",
                              "--json")
     assert status == 0, "\n".join(lines)
     summary = summary_of(lines)

@@ -389,7 +389,7 @@ def test_retry_after_is_obeyed(world, fake):
     fake.decide = decide
     driver = driver_for(world, fake)
     driver.wait_moved("main", fill(driver, 0, 10))
-    assert 2.0 <= times[1] - times[0] < 20  # of itself it tries again within 0.4 s
+    assert 1.9 < times[1] - times[0] < 20  # of itself it tries again within 0.4 s; its clock counts whole ms
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])

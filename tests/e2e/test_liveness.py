@@ -8,14 +8,27 @@ from runnel_test import device_user, wait_until
 from spine import Spine, StateLog
 
 GRACE = 1.5
-# Slow enough that a busy machine is not taken for a dead device.
-SLOW = {"step": "500ms", "batch.interval": "2s", "mqtt.keepalive": "60s"}
-SILENCE = 3 * 2  # seconds after which a device that could have sent is offline
+# Slow enough that a program that stands still for some seconds is not taken for a dead one: a device is late
+# 11 s after its last batch, offline after 16 s, and who does not answer a ping is given time, too.
+INTERVAL = 5
+SLOW = {"step": "500ms", "batch.interval": f"{INTERVAL}s", "mqtt.keepalive": "60s"}
+PATIENT_GRACE = 10
+SILENCE = 3 * INTERVAL  # seconds after which a device that could have sent is offline
+
+
+def slow_spine(world, grace):
+    return Spine(world, bridge={"liveness.grace": f"{int(grace * 1000)}ms", "mqtt.keepalive": "60s"}, agent=SLOW)
 
 
 @pytest.fixture
 def spine(world):
-    return Spine(world, bridge={"liveness.grace": f"{int(GRACE * 1000)}ms"}, agent=SLOW)
+    return slow_spine(world, GRACE)
+
+
+@pytest.fixture
+def patient(world):
+    """With time enough to come back within the grace on a busy machine."""
+    return slow_spine(world, PATIENT_GRACE)
 
 
 def fleet_of(spine, count):
@@ -48,15 +61,6 @@ def test_killed_is_offline_by_will_after_the_grace_and_back_with_its_return(spin
     assert states.seen() == ["online", "offline(will)", "online"]
 
 
-@pytest.fixture
-def patient(world):
-    """With time enough to come back on a busy machine."""
-    return Spine(world, bridge={"liveness.grace": "8s"}, agent={**SLOW, "batch.interval": "5s"})
-
-
-PATIENT_GRACE = 8
-
-
 def test_a_return_within_the_grace_is_not_shown_at_all(patient):
     spine = patient
     agents, states = device_of(spine)
@@ -70,7 +74,7 @@ def test_a_return_within_the_grace_is_not_shown_at_all(patient):
 
 
 def test_stopped_is_offline_at_once(world):
-    spine = Spine(world, bridge={"liveness.grace": "60s"}, agent=SLOW)
+    spine = slow_spine(world, 60)
     agents, states = device_of(spine)
     agents.stop()
     states.wait("offline(stopped)", 3)
@@ -116,7 +120,8 @@ def test_takeover_that_lasts_is_offline_by_will(spine):
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_without_its_broker_the_fleet_is_blind_and_back_without_a_flap(spine, how):
+def test_without_its_broker_the_fleet_is_blind_and_back_without_a_flap(patient, how):
+    spine = patient
     _, fleet = fleet_of(spine, 10)
     getattr(spine.broker, how)()  # stop: the broker publishes everybody's will
     for states in fleet:
@@ -132,7 +137,7 @@ def test_without_its_broker_the_fleet_is_blind_and_back_without_a_flap(spine, ho
 
 
 def test_a_broker_that_hangs_does_not_make_devices_offline(world):
-    spine = Spine(world, agent={**SLOW, "mqtt.keepalive": "2s"})
+    spine = Spine(world, agent={**SLOW, "mqtt.keepalive": "2s"})  # the bridge's is as short
     _, fleet = fleet_of(spine, 10)
     spine.broker.pause()
     for states in fleet:
@@ -164,7 +169,10 @@ def test_a_stale_retained_online_is_unconfirmed_then_offline(spine, wipe):
     assert [s for s in alive_states.seen() if s not in ("unconfirmed", "blind(bridge)")] == ["online"]
 
 
-def test_a_bridge_that_was_stopped_for_a_while_shows_no_flap(spine):
+@pytest.mark.parametrize("keepalive", ["2s", "60s"])
+def test_a_bridge_that_was_stopped_for_a_while_shows_no_flap(world, keepalive):
+    """With the short one the broker gives it up meanwhile."""
+    spine = Spine(world, bridge={"mqtt.keepalive": keepalive}, agent=SLOW)
     _, fleet = fleet_of(spine, 5)
     spine.bridge.pause()
     time.sleep(SILENCE + 1.5)

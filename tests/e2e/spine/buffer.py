@@ -107,6 +107,8 @@ def open_copy(folder, to):
         if before == (wal.read_bytes() if wal.exists() else b""):
             break
         time.sleep(0.01)
+    else:
+        raise AssertionError(f"{wal} changed whenever it was copied")
     (Path(to) / wal.name).write_bytes(before)
     opened = sqlite3.connect(Path(to) / db.name)
     try:

@@ -13,7 +13,8 @@ class StateLog:
 
     def seen(self):
         pattern = rf"device_state.* device={re.escape(self.device)} state=(\S+) reason=(\S+)"
-        found = re.findall(pattern, self.spine.bridge.log()[self.mark:])
+        whole, _, _ = self.spine.bridge.log()[self.mark:].rpartition("\n")
+        found = re.findall(pattern, whole)
         return [state if reason == "none" else f"{state}({reason})" for state, reason in found]
 
     def now(self):

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -29,6 +30,7 @@
 #include <cmocka.h>
 
 enum { SAMPLES = 10, KILLS = 25, PATIENCE_MS = 30000 };
+enum { APPENDS = 60 }; // of a child: where its parent stands still, it must not fill the buffer
 
 static char folder[64];
 
@@ -72,20 +74,22 @@ static int add(struct store *s, uint64_t number, struct rn_err *err)
     return rc < 0 ? rc : store_append(s, &row, false, 0, err);
 }
 
-// Appends for ever; tells in shared memory how many appends returned.
-static void child(uint64_t *done)
+// Appends and waits to be killed; tells in shared memory how many appends returned.
+static void child(uint64_t *done, int64_t max_bytes,
+                  int (*append)(struct store *s, uint64_t number, struct rn_err *err))
 {
     struct store_report report;
-    struct store_conf conf = {.folder = folder, .max_bytes = 8 << 20};
+    struct store_conf conf = {.folder = folder, .max_bytes = max_bytes};
     struct store *s;
     struct rn_err err;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); // also if the test itself is ended
     if (store_open(&s, &conf, &report, &err) < 0)
         _exit(1);
-    for (;;) {
-        if (add(s, *done, &err) < 0)
+    for (int i = 0; i < APPENDS; i++, ++*done)
+        if (append(s, *done, &err) < 0)
             _exit(2);
-        ++*done;
-    }
+    for (;;)
+        pause();
 }
 
 // Kills it at some moment after it has done so much; with 0 it may still be opening the buffer.
@@ -114,7 +118,7 @@ static void a_kill_at_any_moment_loses_nothing_that_was_committed(void **state)
         uint64_t so_much = kill_number % 5 ? *done + 1 + rn_rand_below(&rand, 20) : 0;
         pid_t pid = fork();
         if (pid == 0)
-            child(done);
+            child(done, 8 << 20, add);
         kill_after(pid, done, so_much, &rand);
         struct store_report report;
         struct store *s = open_store(&report);
@@ -475,8 +479,9 @@ static void what_fails_at_the_start_loses_nothing_and_uses_no_name_twice(void **
 }
 
 // A batch that names hints and a base of which a new one is made for every third row.
-static int add_referring(struct store *s, struct rn_err *err)
+static int add_referring(struct store *s, uint64_t number, struct rn_err *err)
 {
+    (void)number;
     static const uint8_t envelope[] = {1, 0, 1, 2, 0x41, 0, 0xa2, 1, 0x19, 0, 0, 2, 0x19, 0, 0};
     uint8_t hash[RN_HASH_BYTES], body[sizeof envelope];
     uint32_t schema, id = 0, named[2];
@@ -528,19 +533,6 @@ static uint64_t count_whole(struct store *s)
     return n;
 }
 
-static void referring_child(uint64_t *done)
-{
-    struct store_report report;
-    struct store_conf conf = {.folder = folder, .max_bytes = 96 << 10}; // it evicts, too
-    struct store *s;
-    struct rn_err err;
-    if (store_open(&s, &conf, &report, &err) < 0)
-        _exit(1);
-    for (;; ++*done)
-        if (add_referring(s, &err) < 0)
-            _exit(2);
-}
-
 static void after_a_kill_every_row_still_has_what_it_names(void **state)
 {
     (void)state;
@@ -554,7 +546,7 @@ static void after_a_kill_every_row_still_has_what_it_names(void **state)
         uint64_t so_much = *done + 1 + rn_rand_below(&rand, 4);
         pid_t pid = fork();
         if (pid == 0)
-            referring_child(done);
+            child(done, 96 << 10, add_referring); // it evicts, too
         kill_after(pid, done, so_much, &rand);
         struct store_report report;
         struct store *s = open_store(&report);
@@ -577,7 +569,7 @@ static void salvage_keeps_the_rows_whose_hints_and_base_are_whole(void **state)
     struct rn_err err = {.text = ""};
     struct store *s = open_store(&report);
     for (int i = 0; i < 30; i++)
-        assert_int_equal(add_referring(s, &err), RN_OK);
+        assert_int_equal(add_referring(s, 0, &err), RN_OK);
     uint32_t numbers = store_state(s)->objects;
     store_close(s);
     path_of(path, "buffer.db");
@@ -599,7 +591,7 @@ static void salvage_keeps_the_rows_whose_hints_and_base_are_whole(void **state)
     assert_int_equal(report.lost_samples, 2 * SAMPLES);
     assert_int_equal(count_whole(s), 28);
     assert_int_equal(store_state(s)->objects, numbers);
-    assert_int_equal(add_referring(s, &err), RN_OK);
+    assert_int_equal(add_referring(s, 0, &err), RN_OK);
     assert_true(store_state(s)->objects > numbers);
     assert_int_equal(count_whole(s), 29);
     store_close(s);
