@@ -91,6 +91,14 @@ class Stored(Bridge):
                    lambda: f"{len(expected)} values of {device}, not {self.written(device)}")
         assert self.written(device) == expected
 
+    def wait_position(self, position):
+        """What the log holds up to there is the file's for good: a file is cut at a start where its
+        cursor stands."""
+        def reached():
+            with sqlite3.connect(f"file:{self.data}/cursor/out.db?mode=ro", uri=True) as db:
+                return db.execute("select position from cursor").fetchone()[0] >= position
+        wait_until(reached, 15, f"the cursor is at {position}")
+
     def objects(self):
         with sqlite3.connect(f"file:{self.data}/schemas.db?mode=ro", uri=True) as db:
             return db.execute("select count(*) from object").fetchone()[0]
@@ -198,6 +206,7 @@ def test_a_wiped_log_is_filled_again_without_asking(world, broker, bridge):
     device.batch(1, content=encoded(2, CELLS, BASE, HINTS, t0))
     device.wait_told(DURABLE, {1})
     bridge.wait_written(points(CELLS, t0))
+    bridge.wait_position(1)
     bridge.proc.terminate()
     world.run(["rm", "-rf", bridge.data / "log"])
     mark = bridge.proc.mark()
