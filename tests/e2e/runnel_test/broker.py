@@ -36,7 +36,7 @@ class Broker:
         self.acl, self.users, self.options = acl, users, list(options)
         self.folder = world.folder / name
         self.folder.mkdir()
-        self.proc = None
+        self.proc, self._begin = None, 0
         for _ in range(10):
             if self._try_start():
                 return
@@ -47,6 +47,7 @@ class Broker:
         self.tls_port, self.device_port, self.bridge_port = \
             (free_port() for _ in range(3)) if self.pki else (None, None, None)
         self._write_config()
+        self._begin = self.proc.mark() if self.proc else 0
         self.proc = Proc(self.name, ["mosquitto", "-c", self.folder / "mosquitto.conf"],
                          self.world.folder)
         self.world.own(self.proc)
@@ -54,7 +55,7 @@ class Broker:
             self.wait_ready()
             return True
         except AssertionError:
-            if "Address already in use" not in self.proc.log():
+            if "Address already in use" not in self.proc.log()[self._begin:]:
                 raise
             self.proc.kill()
             return False
@@ -101,8 +102,10 @@ class Broker:
     def wait_ready(self, timeout=10.0):
         def ready():
             assert self.proc.running(), f"{self.name} ended:\n{self.proc.tail()}"
-            return all(accepts(port) for port in
-                       (self.port, self.tls_port, self.device_port, self.bridge_port) if port)
+            # Said when it has all its ports: another program that has one accepts connections as well.
+            return "running" in self.proc.log()[self._begin:] and all(
+                accepts(port) for port in
+                (self.port, self.tls_port, self.device_port, self.bridge_port) if port)
         wait_until(ready, timeout, lambda: f"{self.name} accepts connections:\n{self.proc.tail()}")
 
     @property
@@ -131,6 +134,7 @@ class Broker:
 
     def start(self):
         """Again, on the same ports, empty."""
+        self._begin = self.proc.mark()
         self.proc.start()
         self.wait_ready()
 

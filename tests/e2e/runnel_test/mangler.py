@@ -103,14 +103,16 @@ class Mangler:
                 client, _ = self._server.accept()
             except OSError:
                 return
+            server = None
             try:
                 server = socket.create_connection((HOST, self.target_port), 5)
+                for sock in (client, server):
+                    sock.settimeout(None)
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
-                reset(client)
+                for sock in filter(None, (client, server)):
+                    reset(sock)
                 continue
-            for sock in (client, server):
-                sock.settimeout(None)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.cut()
             with self._lock:
                 self._sinks = {"up": server, "down": client}

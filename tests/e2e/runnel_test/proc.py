@@ -80,10 +80,11 @@ class Proc:
         regex = re.compile(pattern)
 
         def found():
+            running = self.running()  # first: what it says at its end has to be seen
             lines = self.log()[after:].split("\n")[:-1]
             matches = [match for match in map(regex.search, lines) if match]
             if len(matches) < count:
-                assert self.running() or self.popen is None, \
+                assert running or self.popen is None, \
                     f"{self.name} ended ({self.popen.returncode}) without {pattern!r}:\n{self.tail()}"
                 return None
             return matches[count - 1]
@@ -117,7 +118,7 @@ class Proc:
         if self.popen is None:
             return None
         self.signal(signal.SIGKILL)
-        code = self.popen.wait(10)
+        code = self.wait()
         if self.popen.stdin:
             self.popen.stdin.close()
         return code

@@ -66,7 +66,7 @@ class Relay:
     def cut(self):
         self._done_cut.clear()
         self._cut.set()
-        self._done_cut.wait(5)
+        wait_until(self._done_cut.is_set, 5, "the relay cut its connections", step=0.001)
 
     def down(self):
         self._refuse = True
@@ -133,19 +133,24 @@ class Relay:
                 self._drop(pipe)
 
     def _accept(self):
-        client, _ = self._server.accept()
+        try:
+            client, _ = self._server.accept()
+        except OSError:  # it has gone already
+            return
         self.accepted += 1
         if self._refuse:
             reset(client)
             return
+        server = None
         try:
             server = socket.create_connection(self.target, 5)
+            for sock in (client, server):
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            reset(client)
+            for sock in filter(None, (client, server)):
+                reset(sock)
             return
-        for sock in (client, server):
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = _Link()
         self._pipes += [_Pipe(client, server, link), _Pipe(server, client, link)]
 
