@@ -2,14 +2,13 @@
 the bridge, InfluxDB, VictoriaMetrics and files at once. What is in the databases is what the
 collectors said: value for value, timestamp for timestamp."""
 
-import sqlite3
-
 import pytest
 
 from runnel_test import ROOT, free_port, make_pki, wait_until
 from runnel_test.net import accepts
 from servers import Victoria
 from spine import DB, Spine, as_victoria, items_of_body, victoria_points
+from spine.logbook import read_bodies
 
 DEVICE = "this-machine"
 
@@ -48,10 +47,11 @@ class ShippedBroker:
 
 
 def assert_victoria_has(expected, victoria):
-    found = victoria_points(victoria)
     wanted = as_victoria(expected, DB)
-    assert found.keys() == wanted.keys(), \
-        f"missing {sorted(wanted.keys() - found.keys())[:5]}, foreign {sorted(found.keys() - wanted.keys())[:5]}"
+    wait_until(lambda: wanted.keys() <= victoria_points(victoria).keys(), 20,  # it shows nothing at once
+               lambda: f"all to be there: lacks {sorted(wanted.keys() - victoria_points(victoria).keys())[:5]}", step=0.5)
+    found = victoria_points(victoria)
+    assert found.keys() == wanted.keys(), f"foreign: {sorted(found.keys() - wanted.keys())[:5]}"
     for key, values in found.items():
         # It keeps decimal mantissas of a whole block: integers over 2^53 and the last bit suffer.
         assert all(abs(value - wanted[key]) <= 1e-12 * abs(wanted[key]) for value in values), key
@@ -83,12 +83,7 @@ def test_the_databases_hold_what_the_collectors_said(world):
 
 
 def encodings_in_the_log(spine):
-    found = set()
-    for path in (spine.bridge_folder / "log").glob("[0-9]*.db"):
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        found |= {items_of_body(body)[3] for body, in db.execute("SELECT body FROM batch")}
-        db.close()
-    return found
+    return {items_of_body(body)[3] for body in read_bodies(spine.bridge_folder)}
 
 
 @pytest.mark.parametrize("encoding", [0, 1, 2])

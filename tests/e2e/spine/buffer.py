@@ -96,19 +96,26 @@ class Held:
         return [point for _, _, points in self.rows for point in points] + self.journal
 
 
+def _content(path):
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # an agent that ends removes its WAL
+        return b""
+
+
 @contextlib.contextmanager
 def open_copy(folder, to):
     """A running agent holds its buffer alone: what is read is a copy, whole if the WAL did not change
     meanwhile (a checkpoint only moves pages that the WAL still has)."""
     db, wal = (Path(folder) / name for name in ("buffer.db", "buffer.db-wal"))
-    for _ in range(100):
-        before = wal.read_bytes() if wal.exists() else b""
+    for pause in [*[0.01] * 100, *[0.1] * 300]:
+        before = _content(wal)
         shutil.copy(db, to)
-        if before == (wal.read_bytes() if wal.exists() else b""):
+        if before == _content(wal):
             break
-        time.sleep(0.01)
+        time.sleep(pause)
     else:
-        raise AssertionError(f"{wal} changed whenever it was copied")
+        raise AssertionError(f"{db} is being written without a pause")
     (Path(to) / wal.name).write_bytes(before)
     opened = sqlite3.connect(Path(to) / db.name)
     try:

@@ -1,6 +1,7 @@
 """What a bridge's log holds, read without any code of the bridge's: SQLite, cbor2 and the second
 opinions on columns."""
 
+import contextlib
 import hashlib
 import sqlite3
 
@@ -17,6 +18,29 @@ class Row:
         self.ext, self.points = ext, points
 
 
+BUSY_S = 60  # a bridge that stands still may hold a lock
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """One moment of a file that is perhaps being written."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
+    try:
+        db.execute("BEGIN")
+        yield db
+    finally:
+        db.close()
+
+
+def _segments(folder):
+    return sorted((folder / "log").glob("[0-9]*.db"))
+
+
+def _has(db, table):
+    """False: the file is being made, or its making was cut short."""
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+
+
 def _objects(db):
     out = {}
     for number, name, body in db.execute("SELECT number, hash, body FROM object"):
@@ -26,8 +50,8 @@ def _objects(db):
 
 
 def _rows(db, schemas, after):
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'batch'").fetchone():
-        return  # killed while it was made
+    if not _has(db, "batch"):
+        return
     objects = _objects(db)
     for position, device, install, seq, schema, hints, base, crc, body in db.execute(
             "SELECT position, dev, install, seq, schema, hints, base, crc, body FROM batch"
@@ -51,9 +75,8 @@ def read_log(folder, after=0):
     """Every row behind a position, in order. That one does not decode, has other bytes than came, lacks
     an object or has the name of another one, is a failure. The bridge may run."""
     schemas, names, last = {}, set(), None
-    for path in sorted((folder / "log").glob("[0-9]*.db")):
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
+    for path in _segments(folder):
+        with _opened(path) as db:
             for row in _rows(db, schemas, after):
                 assert last is None or row.position == last + 1, f"between {last} and {row.position}"
                 name = row.device, row.install, row.seq
@@ -61,8 +84,14 @@ def read_log(folder, after=0):
                 names.add(name)
                 last = row.position
                 yield row
-        finally:
-            db.close()
+
+
+def read_bodies(folder):
+    """The rows' bodies, as they came. The bridge may run."""
+    for path in _segments(folder):
+        with _opened(path) as db:
+            if _has(db, "batch"):
+                yield from (body for body, in db.execute("SELECT body FROM batch ORDER BY position"))
 
 
 def verified(folder):
@@ -70,12 +99,9 @@ def verified(folder):
     path = folder / "cursor" / "verify.db"
     if not path.exists():
         return 0
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        row = db.execute("SELECT position FROM cursor").fetchone()
+    with _opened(path) as db:
+        row = _has(db, "cursor") and db.execute("SELECT position FROM cursor").fetchone()
         return row[0] if row else 0
-    finally:
-        db.close()
 
 
 def dead_letters(folder):
@@ -83,8 +109,5 @@ def dead_letters(folder):
     path = folder / "dead.db"
     if not path.exists():
         return []
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        return db.execute("SELECT sink, dev, seq, reason FROM letter").fetchall()
-    finally:
-        db.close()
+    with _opened(path) as db:
+        return db.execute("SELECT sink, dev, seq, reason FROM letter").fetchall() if _has(db, "letter") else []
