@@ -18,9 +18,12 @@ from spine import Spine
 from test_pipeline import ShippedBroker
 
 DEV = "dev-1"
-# For a document that is to be confirmed: time enough on a busy machine. For one that is rolled back.
+# For a document that is to be confirmed: time enough on a busy machine.
 DEADLINE = {"config.deadline_connected": "60s", "config.deadline_unconnected": "60s"}
-SHORT = {"config.deadline_connected": "3s", "config.deadline_unconnected": "3s"}
+# For one that is rolled back: the deadline that passes, and a connection that survives a machine that
+# stands still for a while. After an outage three tries have that long.
+SHORT = {"config.deadline_connected": "5s", "config.deadline_unconnected": "5s",
+         "mqtt.keepalive": "60s", "mqtt.connect_timeout": "30s"}
 
 
 class Fleet:
@@ -78,6 +81,11 @@ class Fleet:
             return report if all(report.get(key) == value for key, value in want.items()) else None
         return wait_until(found, timeout, lambda: f"a report with {want}: {self.report()}\n{self.proc.tail()}")
 
+    def wait_shown(self, revision, device=DEV):
+        """Until the bridge shows that the device runs it, as its status says."""
+        wait_until(lambda: self.spine.device(device)["config"]["running"] == revision, 20,
+                   lambda: f"{device} to run {revision}: {self.spine.device(device)}")
+
     # ---- what the device runs ----
 
     def status(self):
@@ -96,8 +104,8 @@ class Fleet:
 
     def ticks(self):
         """Times (ms) of the samples that the file sink has."""
-        lines = [line for path in sorted(self.world.folder.glob("lines*"))
-                 for line in path.read_text().splitlines() if line.startswith("system,")]
+        lines = [line for path in sorted(self.world.folder.glob("lines*"))  # the last one may be half there
+                 for line in path.read_text().split("\n")[:-1] if line.startswith("system,")]
         return sorted({int(line.rsplit(" ", 1)[1]) // 1_000_000 for line in lines})
 
     # ---- what an attacker at the broker does ----
@@ -151,12 +159,12 @@ def seconds_to_change(fleet, step_ms):
 
 
 def test_a_changed_period_takes_effect_within_two_seconds(world):
-    """Once in four changes at least: the machine may be busy."""
+    """Once in eight changes at least: the machine may be busy."""
     fleet = Fleet(world)
     fleet.wait_through()
     assert fleet.check()["step"][0] == "200ms"
     took = []
-    for step_ms in (100, 300, 100, 300):
+    for step_ms in (100, 300) * 4:
         revision, *seconds = seconds_to_change(fleet, step_ms)
         took.append(max(seconds))
         if took[-1] < 2:
@@ -164,8 +172,7 @@ def test_a_changed_period_takes_effect_within_two_seconds(world):
     assert took[-1] < 2, took
     assert fleet.check()["step"] == (f"{step_ms}ms", f"remote r{revision}")
     assert fleet.status()["config_revision"] == str(revision)
-    device = fleet.spine.device(DEV)
-    assert device["config"]["running"] == revision, device
+    fleet.wait_shown(revision)
     fleet.assert_nothing_is_lost()
 
 
@@ -178,7 +185,7 @@ def test_a_document_stored_while_the_bridge_has_no_broker_is_sent_as_soon_as_it_
     fleet.spine.bridge.wait_log("event=broker_lost client=out")
     revision = fleet.put({"batch.interval": "200ms"})
     relay.up()
-    fleet.wait_report(state="confirmed", offered=revision, timeout=10)
+    fleet.wait_report(state="confirmed", offered=revision)
 
 
 def test_the_command_line_sets_shows_and_takes_back(world):
@@ -231,8 +238,11 @@ def test_a_simulated_fleet_is_configured_one_by_one(world):
 
     def confirmed():
         return ((spine.get(f"/api/v1/devices/{name}/config") or {}).get("report") or {}).get("state") == "confirmed"
-    wait_until(confirmed, 10, lambda: f"confirmed:\n{agents.proc.tail()}")
-    assert [spine.device(other)["config"]["running"] for other in ("sim001", "sim002", "sim003")] == [0, 1, 0]
+    wait_until(confirmed, 20, lambda: f"confirmed:\n{agents.proc.tail()}")
+
+    def running():
+        return [spine.device(other)["config"]["running"] for other in ("sim001", "sim002", "sim003")]
+    wait_until(lambda: running() == [0, 1, 0], what=lambda: f"one changed: {running()}")
     spine.let_pass(50)
     spine.settle()
     spine.assert_nothing_is_lost()
@@ -332,13 +342,14 @@ def test_garbage_on_the_topic_changes_nothing(world):
 @pytest.mark.parametrize("kills", [0, 1, 2])
 def test_a_device_that_was_cut_off_comes_back_by_itself(world, kills):
     """Another broker address, where nobody is; the agent is killed in between, and again."""
-    fleet = Fleet(world, options={"config.deadline_unconnected": SHORT["config.deadline_unconnected"]})
+    # The second restart ends the probation, whatever time is left: enough to kill it twice meanwhile.
+    fleet = Fleet(world, options={} if kills == 2 else {"config.deadline_unconnected": "3s"})
     fleet.wait_through()
     revision = fleet.put({"mqtt.addresses": f"[mqtt://127.0.0.1:{free_port()}]"})
     for kill in range(1, kills + 1):
         fleet.proc.wait_log(f"event=config_applied .*revision={revision}", count=kill)
         fleet.kill_agent()
-    report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=15)
+    report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=30)
     assert ("twice" if kills == 2 else "no connection") in report["reason"], report
     fleet.spine.wait_online([DEV])
     fleet.spine.let_pass(100)
@@ -346,6 +357,7 @@ def test_a_device_that_was_cut_off_comes_back_by_itself(world, kills):
     # Nor is it tried again when it is offered again.
     mark = fleet.proc.mark()
     fleet.kill_agent()
+    fleet.proc.wait_log("event=connected", after=mark)
     fleet.spine.wait_online([DEV])
     fleet.spine.let_pass(100)
     assert f"event=config_applied device={DEV} revision={revision}" not in fleet.proc.log()[mark:]
@@ -357,10 +369,10 @@ def test_a_device_that_was_cut_off_comes_back_by_itself(world, kills):
 
 def test_a_broker_of_somebody_else_does_not_keep_the_device(world):
     """The address works, but no bridge is there: no report is stored."""
-    fleet = Fleet(world, options=SHORT)
+    fleet = Fleet(world, options={"config.deadline_connected": "3s"})  # the other deadline is far away
     other = world.broker("other")
     revision = fleet.put({"mqtt.addresses": f"[{other.url}]"})
-    report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=15)
+    report = fleet.wait_report(state="rejected", offered=revision, running=0, timeout=30)
     assert "not acknowledged" in report["reason"], report
     fleet.assert_nothing_is_lost()
 
@@ -377,8 +389,8 @@ def test_another_broker_with_the_bridge_behind_it_is_confirmed_there(world):
 
 # ---- what is nobody's fault ----------------------------------------------------------------------
 
-@pytest.mark.parametrize("seconds", [1, 4, 9])
-def test_an_outage_of_the_bridge_during_probation_rejects_nothing_for_ever(world, seconds):
+@pytest.mark.parametrize("state", ["probation", "settling", "undetermined"])
+def test_an_outage_of_the_bridge_during_probation_rejects_nothing_for_ever(world, state):
     """Shorter than the deadline, shorter than rollback and settling, longer than both."""
     fleet = Fleet(world, options=SHORT)
     fleet.wait_through()
@@ -386,9 +398,12 @@ def test_an_outage_of_the_bridge_during_probation_rejects_nothing_for_ever(world
     fleet.spine.bridge.pause()
     fleet.publish(document(7, {"batch.interval": "200ms"}), key)
     fleet.proc.wait_log("event=remote_config .*revision=7 state=probation")
-    time.sleep(seconds)  # the outage
+    if state == "settling":
+        fleet.proc.wait_log("event=config_applied .*revision=0", timeout=15)
+    elif state == "undetermined":
+        fleet.proc.wait_log("event=remote_config .*revision=7 state=undetermined", timeout=30)
     fleet.spine.bridge.resume()
-    fleet.wait_report(state="confirmed", offered=7, running=7, timeout=25)
+    fleet.wait_report(state="confirmed", offered=7, running=7, timeout=60)
     fleet.assert_nothing_is_lost()
 
 
@@ -403,7 +418,7 @@ def test_an_outage_of_the_broker_during_probation_rejects_nothing_for_ever(world
     fleet.spine.bridge.resume()
     fleet.proc.wait_log("event=config_applied .*revision=0", timeout=15)
     fleet.spine.broker.start()
-    fleet.wait_report(state="confirmed", offered=7, running=7, timeout=25)
+    fleet.wait_report(state="confirmed", offered=7, running=7, timeout=60)
     fleet.assert_nothing_is_lost()
 
 
@@ -411,7 +426,7 @@ def test_a_stopped_database_rejects_nothing(world):
     fleet = Fleet(world, influx=True, bridge={"ack_after": "influx"})
     fleet.spine.influx.pause()
     revision = fleet.put({"batch.interval": "200ms"})
-    fleet.wait_report(state="confirmed", offered=revision, running=revision, timeout=5)
+    fleet.wait_report(state="confirmed", offered=revision, running=revision)
     fleet.spine.influx.resume()
     fleet.assert_nothing_is_lost()
 
@@ -431,7 +446,7 @@ def test_a_confirmed_one_is_in_force_before_there_is_a_connection(world):
     assert fleet.status()["config_revision"] == str(revision)
     fleet.spine.broker.start()
     fleet.spine.wait_online([DEV])
-    assert fleet.spine.device(DEV)["config"]["running"] == revision
+    fleet.wait_shown(revision)
 
 
 def test_a_lost_state_gets_the_document_again_and_reports_under_new_numbers(world):
