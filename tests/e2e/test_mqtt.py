@@ -34,9 +34,9 @@ class Driver:
         line = self.wait_log(r"^stats (.*)", after=mark).group(1)
         return {key: int(value) for key, value in (field.split("=") for field in line.split())}
 
-    def stop(self, timeout_ms=2000):
+    def stop(self, timeout_ms=20000):
         self.send(f"stop {timeout_ms}")
-        assert self.proc.wait(10) == 0
+        assert self.proc.wait(30) == 0
         assert len(self.lines("^stopped$")) == 1
 
 
@@ -142,10 +142,11 @@ def test_each_attempt_has_a_will_of_its_own(world):
     peer = world.peer(broker)
     peer.subscribe("will/#")
     driver = Driver(world, f"mqtt://127.0.0.1:{relay.port}", will="will/x")
-    for attempt in (1, 2, 3):
-        driver.up(count=attempt)
+    for connection in (1, 2, 3):
+        driver.up(count=connection)
+        attempt = connection + len(driver.lines("^down 0 "))  # those that failed had one, too
         relay.cut()
-        assert peer.wait_message("will/x", count=attempt).payload == f"will-{attempt}".encode()
+        assert peer.wait_message("will/x", count=connection).payload == f"will-{attempt}".encode()
 
 
 def test_publishes_open_at_a_loss_are_reported_exactly_once(world):
@@ -194,11 +195,17 @@ def test_every_publish_is_answered_once_under_random_faults(world, long, seed):
     relay.up()
     driver.send("reconnect the last time")
     driver.up(count=2, timeout=20)
+
+    def through():  # the connection that is up may be one that a fault has ended already
+        nonlocal token
+        token += 1
+        driver.send(f"pub a/b 1 0 {token - 1} x")
+        return wait_until(lambda: driver.lines(rf"^(pub|refused) {token - 1} "), 20)[0].endswith(" 0")
+    wait_until(through, 20, "a publish comes through", step=0.2)
     driver.stop()
     published = [int(line.split()[1]) for line in driver.lines("^pub ")]
     refused = [int(line.split()[1]) for line in driver.lines("^refused ")]
     assert sorted(published + refused) == list(range(token)), f"seed {seed}"
-    assert len(driver.lines("^pub .* 0$")) > 0
 
 
 def test_nothing_of_a_lost_session_is_sent_in_the_next(world):
@@ -299,11 +306,13 @@ def test_broker_that_falls_silent_is_noticed_by_the_keepalive(world):
     broker = world.broker()
     driver = Driver(world, broker.url, keepalive=1000, timeout=2000)
     driver.up()
+    mark = driver.mark()
     broker.pause()
-    assert driver.down(timeout=8)[0]
-    assert "no answer" in driver.down(count=2)[3]
+    driver.wait_log("^down 1 ", after=mark)
+    driver.wait_log("^down 0 .*no answer", after=mark)
+    mark = driver.mark()
     broker.resume()
-    driver.up(count=2)
+    driver.wait_log("^up ", after=mark)
 
 
 def test_reconnect_on_request_and_with_new_addresses(world):
@@ -327,7 +336,7 @@ def test_stop_ends_in_time_in_every_state(world):
     url = f"mqtt://127.0.0.1:{relay.port}"
     waiting = Driver(world, f"mqtt://127.0.0.1:{free_port()}", "waiting", min=10000, max=20000)
     waiting.down()
-    waiting.stop()
+    waiting.stop(timeout_ms=2000)
     draining = Driver(world, url, "draining")
     draining.up()
     relay.silent()
@@ -335,8 +344,8 @@ def test_stop_ends_in_time_in_every_state(world):
     draining.stop(timeout_ms=200)
     assert draining.lines("^pub 1 -1$")
     opening = Driver(world, url, "opening")
-    wait_until(lambda: relay.accepted == 2, 5, "it connects")
-    opening.stop()
+    wait_until(lambda: relay.accepted >= 2, 5, "it connects")
+    opening.stop(timeout_ms=2000)
 
 
 def test_what_was_published_before_stop_is_delivered(world):
@@ -345,8 +354,8 @@ def test_what_was_published_before_stop_is_delivered(world):
     peer.subscribe("last/#")
     driver = Driver(world, broker.url)
     driver.up()
-    driver.send("\n".join([*(f"pub last/{i} {i % 2} 0 {i} word" for i in range(16)), "stop 2000"]))
-    assert driver.proc.wait(10) == 0
+    driver.send("\n".join([*(f"pub last/{i} {i % 2} 0 {i} word" for i in range(16)), "stop 20000"]))
+    assert driver.proc.wait(30) == 0
     for i in range(16):
         assert peer.wait_message(f"last/{i}").payload == b"word"
 
@@ -468,16 +477,28 @@ def test_many_reconnects_leak_nothing(world, long, secure):
     relay = world.relay(broker.tls_port if secure else broker.port)
     options = {"ca": pki.ca} if secure else {}
     scheme = "mqtts" if secure else "mqtt"
-    clients, rounds, settled = (8, 1250, 50) if long else (8, 25, 8)
+    clients, rounds, settled = (8, 1200, 50) if long else (8, 17, 8)
     driver = Driver(world, f"{scheme}://127.0.0.1:{relay.port}", first=1, min=1, max=2,
                     will="will/x", clients=clients - 1, **options)
-    for i in range(1, rounds + 1):
-        wait_until(lambda: relay.connections() == clients, 20, "all are there again")
-        driver.up(count=i * clients, timeout=20)
-        if i == settled:
-            files, memory = driver.proc.open_files(), driver.proc.rss_kb()
-        relay.cut()
-    driver.up(count=(rounds + 1) * clients)
-    assert driver.proc.open_files() <= files + 1
-    assert driver.proc.sanitized() or driver.proc.rss_kb() <= memory + 768
+    done = 0
+
+    def reconnect(times):
+        """(open files, kB of memory) when all are connected again"""
+        nonlocal done
+        for _ in range(times):
+            wait_until(lambda: relay.connections() == clients, 20, "all are there again")
+            driver.up(count=(done + 1) * clients, timeout=20)
+            relay.cut()
+            done += 1
+        driver.up(count=(done + 1) * clients, timeout=20)
+        return driver.proc.open_files(), driver.proc.rss_kb()
+
+    seen = [reconnect(settled)]
+    for _ in range(3):  # a leak grows each time; an allocator in a busy machine once
+        seen.append(reconnect(rounds))
+        (files, memory), (files_now, memory_now) = seen[-2:]
+        if files_now <= files + 1 and (driver.proc.sanitized() or memory_now <= memory + 768):
+            break
+    else:
+        raise AssertionError(seen)
     driver.stop()
