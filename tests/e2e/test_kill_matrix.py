@@ -175,9 +175,9 @@ def test_an_agent_that_is_stopped_again_and_again_ends_well_each_time(world, lon
         for agents in several:
             agents.proc.wait_log("event=connected", after=agents.mark)
         for agents in several:
-            agents.proc.signal(signal.SIGTERM)
+            agents.ask_to_stop()
         for agents in several:
-            agents.stop()
+            agents.wait_stopped()
             agents.start()
     spine.settle()
     spine.assert_nothing_is_lost()
@@ -213,10 +213,14 @@ def assert_each_sample_is_in_its_column(spine, agent):
     spine.wait_live()
     spine.wait_caught_up()
     spine.settle()
-    ledger, truth, found = agent.ledgers()["small"], spine.truth.values, influx_points(spine.influx, DB)
+    truth, found = spine.truth.values, influx_points(spine.influx, DB)
     assert found.items() <= truth.items(), "something came from nowhere"
-    assert ledger["produced"] == ledger["delivered"] + ledger["evicted"] == len(truth)
-    assert (ledger["delivered"], ledger["evicted"]) == (len(found), len(truth) - len(found)), agent.proc.tail()
+
+    def told():  # of what was evicted the bridge speaks at the next birth at the latest
+        ledger = agent.ledgers()["small"]
+        assert ledger["produced"] == ledger["delivered"] + ledger["evicted"] == len(truth)
+        return (ledger["delivered"], ledger["evicted"]) == (len(found), len(truth) - len(found))
+    wait_until(told, 20, lambda: f"{len(found)} of {len(truth)} arrived: {agent.ledgers()}\n{agent.proc.tail()}")
     return truth, found
 
 

@@ -48,12 +48,20 @@ def two_places(world):
     return Place(first), Place(second)
 
 
-def assert_mangled(network):
-    """So many of each sort did not simply pass that it counts."""
+def hurt(network):
+    """How many of each sort did not simply pass."""
+    return {name: sum(network.counts[fate, sort] for fate in ("lost", "held", "repeated"))
+            for sort, name in KIND_OF.items()}
+
+
+def mangle_enough(network, again):
+    """Of each sort so many did not simply pass that it counts. Key messages are few: `again` makes some."""
+    for _ in range(12):
+        if min(hurt(network).values()) >= 2:
+            break
+        again()
     print("network:", dict(network.counts))
-    for sort, name in KIND_OF.items():
-        hurt = sum(network.counts[fate, sort] for fate in ("lost", "held", "repeated"))
-        assert hurt >= 2, f"all {name} passed, or nearly: {hurt}"
+    assert min(hurt(network).values()) >= 2, hurt(network)
 
 
 def settle(spine, network):
@@ -72,15 +80,17 @@ def test_messages_lost_repeated_and_overtaken_lose_and_double_nothing(world, ack
     place.wait_based()
     faults = {"agent": lambda: (agent.kill(), agent.start()), "bridge": spine.restart_bridge,
               "connection": network.cut}
-    for _ in range(40 if long else 5):
-        name = rand.choice(list(faults))
+
+    def go_through(name):
         print("fault:", name)
         place.arrive()
         faults[name]()
         spine.let_pass(3000)
         place.wait_based()
+    for _ in range(40 if long else 5):
+        go_through(rand.choice(list(faults)))
+    mangle_enough(network, lambda: go_through("agent"))
     settle(spine, network)
-    assert_mangled(network)
     assert not agent.proc.lines("event=install_renewed"), "nobody uses a copy of this buffer"
     spine.assert_nothing_is_lost()
 
@@ -137,18 +147,20 @@ def test_whatever_is_lost_wiped_and_changed_all_is_decoded_or_asked_for_again(wo
 
     faults = [wipe, move, wipe_and_move, place.spine.restart_bridge, network.cut,
               lambda: (agent.kill(), agent.start())]
-    for turn in range(40 if long else 6):
-        fault = rand.choice(faults) if turn >= 2 else faults[turn]
+
+    def go_through(fault):
         print("fault:", fault.__name__)
         for each in places:
             each.arrive()
         fault()
         spine.let_pass(3000)
         place.wait_based()
+    for turn in range(40 if long else 6):
+        go_through(rand.choice(faults) if turn >= 2 else faults[turn])
+    mangle_enough(network, lambda: go_through(wipe))
     settle(spine, network)
     for other in places:
         other.spine.settle()
-    assert_mangled(network)
     spine.assert_books_balance()
     spine.wiped = True
     spine.assert_everything_arrived(repeats=True, files=False)

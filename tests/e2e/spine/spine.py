@@ -1,7 +1,9 @@
 """Broker, bridge, agents and databases of one test: each can be killed, stopped and started again."""
 
+import http.client
 import json
 import shutil
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -63,11 +65,19 @@ class Agents:
         self.proc.kill()
         self._take_stock()
 
-    def stop(self):
-        """SIGTERM: within 2 s, the open window is committed."""
+    def ask_to_stop(self):
+        """SIGTERM, once it knows what to do then."""
         if self.proc.running():
             self.proc.wait_log("event=agent_started", after=self.mark, count=len(self.folders))
-        code = self.proc.terminate(8)
+        self.proc.signal(signal.SIGTERM)
+
+    def stop(self):
+        """SIGTERM: within 2 s, the open window is committed."""
+        self.ask_to_stop()
+        self.wait_stopped()
+
+    def wait_stopped(self):
+        code = self.proc.wait(8)
         assert code == 0, f"{self.name} ended with {code}:\n{self.proc.tail()}"
         self._take_stock()
 
@@ -172,7 +182,7 @@ class Spine:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=20) as answer:
                 return json.loads(answer.read())
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return None
 
     def device(self, name):
