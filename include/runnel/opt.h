@@ -38,14 +38,14 @@ struct rn_opt_list {
 
 struct rn_opt {
     const char *key; // dotted path in the file, e.g. "mqtt.keepalive"
-    enum rn_opt_type type;
-    size_t offset;     // into the configuration struct
-    size_t size;       // of the field, for TEXT and SECRET
-    int64_t min, max;  // of the number, the text's length or the list's count; both 0: no limits
-    const char *def;   // default as text, as it would stand in the file; NULL: empty or zero
-    unsigned flags;    // enum rn_opt_flag
-    const char *words; // for ENUM
-    const char *help;  // one sentence
+    enum rn_opt_type type : 8;
+    uint32_t offset : 24; // into the configuration struct
+    uint32_t size;        // of the field, for TEXT and SECRET
+    int64_t min, max;     // of the number, the text's length or the list's count; both 0: no limits
+    const char *def;      // default as text, as it would stand in the file; NULL: empty or zero
+    unsigned flags;       // enum rn_opt_flag
+    const char *words;    // for ENUM
+    const char *help;     // one sentence
 };
 
 #define RN_OPT_COUNT(table) (sizeof(table) / sizeof((table)[0]))

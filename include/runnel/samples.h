@@ -19,16 +19,17 @@ enum rn_news {
     RN_NEWS_SERIES, // a series with it came: its tags say what happened
 };
 
-// A field as a collector declares it, in a static const table: it is also the vocabulary.
+// A field as a collector declares it, in a static const table: it is also the vocabulary. There are
+// many, so the small members share a word.
 struct rn_field_desc {
     const char *name;
-    enum rn_type type;
-    enum rn_kind kind;
+    enum rn_type type : 8;
+    enum rn_kind kind : 8;
     uint8_t decimals;
+    enum rn_news news : 8;
     uint32_t mul;     // 0 counts as 1
     const char *unit; // or NULL
     const char *help; // one sentence, for docs and the vocabulary
-    enum rn_news news;
 };
 
 // What a collector knows of its fields beforehand: at any tick, the scaled integer of `field` is

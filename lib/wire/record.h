@@ -32,9 +32,9 @@ struct rec_custom {
 struct rec_row {
     const char *name; // in the words of errors
     uint8_t key;      // < 64
-    enum rec_type type;
+    enum rec_type type : 8;
     bool required;
-    size_t offset;
+    uint32_t offset;
     uint64_t max;    // of the number, or of the bytes
     uint64_t absent; // the number that a missing key stands for
     const struct rec_custom *custom;

@@ -56,15 +56,15 @@ void *realloc(void *old, size_t size)
 
 // ---- helpers -----------------------------------------------------------------------------------
 
-static const struct rn_field_desc usage = {"usage", RN_FLOAT, RN_GAUGE, 2,
-                                           1,       "%",      "",       RN_NEWS_NONE};
-static const struct rn_field_desc ticks = {"ticks", RN_UINT, RN_COUNTER, 0,
-                                           1,       NULL,    "",         RN_NEWS_NONE};
-static const struct rn_field_desc used = {"used", RN_INT, RN_GAUGE, 0,
-                                          1024,   "By",   "",       RN_NEWS_NONE};
-static const struct rn_field_desc ticks_int = {"ticks", RN_INT, RN_COUNTER, 0,
-                                               1,       NULL,   "",         RN_NEWS_NONE};
-static const struct rn_field_desc name = {"name", RN_TEXT, RN_STATE, 0, 1, NULL, "", RN_NEWS_NONE};
+static const struct rn_field_desc usage = {"usage",      RN_FLOAT, RN_GAUGE, 2,
+                                           RN_NEWS_NONE, 1,        "%",      ""};
+static const struct rn_field_desc ticks = {"ticks",      RN_UINT, RN_COUNTER, 0,
+                                           RN_NEWS_NONE, 1,       NULL,       ""};
+static const struct rn_field_desc used = {"used",       RN_INT, RN_GAUGE, 0,
+                                          RN_NEWS_NONE, 1024,   "By",     ""};
+static const struct rn_field_desc ticks_int = {"ticks",      RN_INT, RN_COUNTER, 0,
+                                               RN_NEWS_NONE, 1,      NULL,       ""};
+static const struct rn_field_desc name = {"name", RN_TEXT, RN_STATE, 0, RN_NEWS_NONE, 1, NULL, ""};
 
 static struct rn_window *window_of(uint64_t step, uint32_t max_columns, uint32_t max_ticks)
 {
