@@ -297,7 +297,7 @@ static int open_file(struct store *store, struct store_report *report, struct rn
         return rc;
     if (rc == 0) {
         rc = open_and_load(store, path, report, err);
-        if (rc != RN_ECORRUPT)
+        if (rc >= 0 || store_judge(path, rc) != RN_ECORRUPT)
             return rc;
         close_db(store);
         store->now = (struct store_known){0};

@@ -71,6 +71,22 @@ static int remove_parts(const char *path, const char *suffix, struct rn_err *err
     return RN_OK;
 }
 
+int store_judge(const char *path, int code)
+{
+    uint8_t head[19];
+    if (code == RN_EINVAL)
+        return RN_ECORRUPT; // the statements are ours: what SQLite does not understand is the file
+    int fd = code == RN_EIO || code == RN_EACCESS ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return code;
+    ssize_t n = pread(fd, head, sizeof head, 0);
+    // SQLite writes no file whose format it does not know: fileformat2.html, 1.3.3.
+    if (n < 0 ? errno == EIO : n == (ssize_t)sizeof head && head[18] > 2)
+        code = RN_ECORRUPT;
+    close(fd);
+    return code;
+}
+
 int store_salvage_begun(const char *path, struct rn_err *err)
 {
     char from[512];
@@ -373,8 +389,8 @@ int store_salvage(struct rn_db *db, const char *from, struct store_report *repor
     struct rn_db_conf conf = {.path = from, .cache_kib = 32, .exclusive = true};
     pad(from);
     int rc = rn_db_open(&s.from, &conf, err);
-    if (rc < 0)
-        return rc == RN_ECORRUPT ? RN_OK : rc; // nothing can be read: the buffer begins anew
+    if (rc < 0) // if nothing can be read, the buffer begins anew
+        return store_judge(from, rc) == RN_ECORRUPT ? RN_OK : rc;
     rc = rn_random_id(&s.install, err);
     if (rc >= 0)
         rc = salvage_into(&s, report, err);

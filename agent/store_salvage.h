@@ -5,6 +5,9 @@
 #include "agent/store.h"
 #include <runnel/db.h>
 
+// What opening the file failed with; RN_ECORRUPT if that is the file's damage: its first sector is
+// gone, or what it says of its tables or of its format is not what we wrote.
+RN_MUST_CHECK int store_judge(const char *path, int code);
 // While a damaged file is being salvaged it is called "<path>.salvage", afterwards
 // "<path>.damaged": what came to no end is begun again.
 RN_MUST_CHECK int store_salvage_begun(const char *path, struct rn_err *err); // 1, or 0

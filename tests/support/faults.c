@@ -53,6 +53,24 @@ static bool fails(enum fault kind)
     return failing;
 }
 
+static struct stat lost; // file without a first sector; st_ino is 0: none
+
+void faults_lose_sector(const char *path)
+{
+    if (!path || stat(path, &lost) < 0)
+        lost.st_ino = 0;
+}
+
+static bool is_lost(int fd, off64_t at)
+{
+    struct stat st;
+    if (!lost.st_ino || at >= 512 || fstat(fd, &st) < 0 || st.st_ino != lost.st_ino ||
+        st.st_dev != lost.st_dev)
+        return false;
+    errno = EIO;
+    return true;
+}
+
 // --- allocations: the linker's --wrap renames ours to these ---------------------------------
 
 void *__real_malloc(size_t size);
@@ -160,12 +178,12 @@ ssize_t read(int fd, void *bytes, size_t len)
 
 ssize_t pread(int fd, void *bytes, size_t len, off_t at)
 {
-    return fails(FAULT_READ) ? -1 : syscall(SYS_pread64, fd, bytes, len, at);
+    return is_lost(fd, at) || fails(FAULT_READ) ? -1 : syscall(SYS_pread64, fd, bytes, len, at);
 }
 
 ssize_t pread64(int fd, void *bytes, size_t len, off64_t at)
 {
-    return fails(FAULT_READ) ? -1 : syscall(SYS_pread64, fd, bytes, len, at);
+    return is_lost(fd, at) || fails(FAULT_READ) ? -1 : syscall(SYS_pread64, fd, bytes, len, at);
 }
 
 // On 64-bit machines both kinds of entries are the same.

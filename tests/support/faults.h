@@ -33,4 +33,7 @@ void faults_arm(unsigned what, long nth, int error);
 // Ends it; true if a call was made to fail.
 bool faults_disarm(void);
 
+// From now on the first sector of this file, whatever its name, cannot be read: EIO. NULL: of none.
+void faults_lose_sector(const char *path);
+
 #endif

@@ -29,7 +29,7 @@
 
 #include <cmocka.h>
 
-enum { SAMPLES = 10, KILLS = 25, PATIENCE_MS = 30000 };
+enum { SAMPLES = 10, KILLS = 25, FLIPS = 50, PAGE = 512, SCHEMA_PAGES = 16, PATIENCE_MS = 30000 };
 enum { APPENDS = 60 }; // of a child: where its parent stands still, it must not fill the buffer
 
 static char folder[64];
@@ -45,6 +45,7 @@ static int drop_folder(void **state)
 {
     (void)state;
     struct rn_err err;
+    faults_lose_sector(NULL);
     return rn_remove_tree(folder, &err);
 }
 
@@ -281,6 +282,99 @@ static void flipped_bytes_anywhere_never_stop_the_buffer(void **state)
     assert_true(salvaged > 5);
 }
 
+static void put_back(const struct rn_buf *damaged)
+{
+    char path[128];
+    (void)!rn_remove_tree(folder, NULL);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    path_of(path, "buffer.db");
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, damaged->data, damaged->len), damaged->len);
+    close(fd);
+}
+
+// The pages that tell which tables there are: made before any other but the tables' first ones.
+static uint32_t find_schema(uint32_t page[SCHEMA_PAGES])
+{
+    char path[128], sql[80];
+    uint32_t n = 0;
+    struct rn_db *db;
+    path_of(path, "buffer.db");
+    assert_int_equal(rn_db_open(&db, &(struct rn_db_conf){.path = path}, NULL), RN_OK);
+    int64_t last = rn_db_int(db, "SELECT max(rootpage) FROM sqlite_master", 0);
+    for (uint32_t i = 1; i < last && n < SCHEMA_PAGES; i++) {
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM sqlite_master WHERE rootpage=%u", i);
+        if (rn_db_int(db, sql, 0) == 0)
+            page[n++] = i;
+    }
+    rn_db_close(db);
+    return n;
+}
+
+// Names of tables and columns, the file's format: SQLite takes most of that for another schema.
+static void a_flipped_bit_in_the_schema_never_stops_the_buffer(void **state)
+{
+    (void)state;
+    static const uint64_t of_format[] = {18, 47}; // fileformat2.html, 1.3
+    char path[128];
+    struct store_report report;
+    struct rn_err err = {.text = ""};
+    uint32_t page[SCHEMA_PAGES];
+    struct rn_buf whole;
+    struct rn_rand rand;
+    rn_rand_init(&rand, 5);
+    fill(40);
+    uint32_t pages = find_schema(page);
+    assert_in_range(pages, 4, SCHEMA_PAGES - 1);
+    path_of(path, "buffer.db");
+    rn_buf_init(&whole, 1 << 20);
+    assert_int_equal(rn_file_read(path, &whole, NULL), RN_OK);
+    for (int round = 0; round < FLIPS; round++) {
+        uint64_t at = (page[rn_rand_below(&rand, pages)] - 1) * PAGE + rn_rand_below(&rand, PAGE);
+        uint8_t bit = (uint8_t)(1 << rn_rand_below(&rand, 8));
+        if (round < 2) {
+            at = of_format[round];
+            bit = 0x40;
+        }
+        whole.data[at] ^= bit;
+        put_back(&whole);
+        whole.data[at] ^= bit;
+        struct store *s = open_store(&report);
+        if (add(s, 0, &err) < 0)
+            fail_msg("bit %02x at %llu: %s", bit, (unsigned long long)at, err.text);
+        store_close(s);
+    }
+    rn_buf_release(&whole);
+}
+
+// SQLite cannot even tell that it is a database.
+static void a_file_without_its_first_sector_is_set_aside_and_the_buffer_begins_anew(void **state)
+{
+    (void)state;
+    char path[128], aside[128];
+    struct store_report report;
+    struct rn_err err = {.text = ""};
+    fill(40);
+    path_of(path, "buffer.db");
+    path_of(aside, "buffer.db.damaged");
+    struct store_conf conf = {.folder = folder, .max_bytes = 1 << 20};
+    struct store *s = NULL;
+    faults_arm(FAULT_READ, 1, EIO); // a read that fails once: nothing is set aside
+    assert_int_equal(store_open(&s, &conf, &report, NULL), RN_EIO);
+    assert_true(faults_disarm());
+    assert_false(report.quarantined);
+    faults_lose_sector(path);
+    s = open_store(&report);
+    faults_lose_sector(NULL);
+    assert_true(report.quarantined);
+    assert_string_equal(report.aside, aside);
+    assert_int_equal(access(aside, F_OK), 0);
+    assert_int_equal(store_state(s)->rows, 0);
+    assert_int_equal(add(s, 0, &err), RN_OK);
+    store_close(s);
+}
+
 static void a_file_cut_short_gives_back_what_is_left(void **state)
 {
     (void)state;
@@ -310,18 +404,6 @@ static void make_damaged(struct rn_buf *out)
     rn_buf_init(out, 1 << 20);
     assert_int_equal(rn_file_read(path, out, NULL), RN_OK);
     memcpy(out->data + (ptrdiff_t)20 * 1024, "no page", 7);
-}
-
-static void put_back(const struct rn_buf *damaged)
-{
-    char path[128];
-    (void)!rn_remove_tree(folder, NULL);
-    assert_int_equal(mkdir(folder, 0700), 0);
-    path_of(path, "buffer.db");
-    int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, damaged->data, damaged->len), damaged->len);
-    close(fd);
 }
 
 static void interrupt_each(const struct rn_buf *damaged, uint64_t rows, unsigned what, int error)
@@ -441,7 +523,7 @@ static void a_file_that_is_no_database_is_set_aside(void **state)
     store_close(s);
 }
 
-static void fail_each_at_the_start(unsigned what)
+static void fail_each_at_the_start(unsigned what, int error)
 {
     bool fired = true;
     int failures = 0;
@@ -450,10 +532,10 @@ static void fail_each_at_the_start(unsigned what)
         struct store_report report;
         struct rn_err err = {.text = ""};
         struct store *s = NULL;
-        faults_arm(what, n, ENOMEM);
+        faults_arm(what, n, error);
         int rc = store_open(&s, &conf, &report, &err);
         fired = faults_disarm();
-        if (rc < 0 && rc != RN_EIO && rc != RN_ENOMEM)
+        if (rc < 0 && rc != RN_EIO && rc != RN_ENOMEM && rc != RN_EACCESS)
             fail_msg("call %ld: %d, %s", n, rc, err.text);
         failures += rc < 0;
         if (rc < 0)
@@ -473,9 +555,10 @@ static void what_fails_at_the_start_loses_nothing_and_uses_no_name_twice(void **
 {
     (void)state;
     fill(60);
-    fail_each_at_the_start(FAULT_READ);
-    fail_each_at_the_start(FAULT_ALLOC);
-    fail_each_at_the_start(FAULT_SQL);
+    fail_each_at_the_start(FAULT_READ, ENOMEM);
+    fail_each_at_the_start(FAULT_OPEN, EACCES);
+    fail_each_at_the_start(FAULT_ALLOC, 0);
+    fail_each_at_the_start(FAULT_SQL, 0);
 }
 
 // A batch that names hints and a base of which a new one is made for every third row.
@@ -662,6 +745,8 @@ int main(void)
         IN_FOLDER(a_kill_at_any_moment_loses_nothing_that_was_committed),
         IN_FOLDER(what_was_settled_goes_with_the_next_commit_and_comes_back_before_it),
         IN_FOLDER(flipped_bytes_anywhere_never_stop_the_buffer),
+        IN_FOLDER(a_flipped_bit_in_the_schema_never_stops_the_buffer),
+        IN_FOLDER(a_file_without_its_first_sector_is_set_aside_and_the_buffer_begins_anew),
         IN_FOLDER(a_file_cut_short_gives_back_what_is_left),
         IN_FOLDER(what_fails_at_the_start_loses_nothing_and_uses_no_name_twice),
         IN_FOLDER(a_salvage_that_came_to_no_end_is_begun_again),
