@@ -74,9 +74,15 @@ class Device:
         self.peer.publish(self.status_topic, canonical(message), retain=True)
 
     def birth(self):
+        """The hello to just this birth: one to a status before may still be under way, and devices of one
+        name hear each other's."""
         count = len(self.acks(4))
         self.status()
-        return self.wait_ack(4, count + 1)[4]
+
+        def hello():
+            return next((ack[4] for ack in self.acks(4)[count:]
+                         if (ack[4][1], ack[4][2]) == (self.install, self.epoch)), None)
+        return wait_until(hello, 10, f"a hello to epoch {self.epoch} of {self.name}")
 
     def batch(self, seq, low=0, content=None, install=None):
         tag = (self.install if install is None else install) & 0xFFFFFFFF
@@ -147,7 +153,7 @@ class Bridge:
     def rows(self):
         rows = []
         for path in sorted((self.data / "log").glob("*.db")):
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60) as db:
                 rows += db.execute("select dev, install, seq, crc from batch order by position")
         return rows
 
