@@ -277,9 +277,10 @@ static int restart_window(struct encoder *e, struct rn_err *err)
     return rn_window_new(&e->window, &e->window_conf, err);
 }
 
-// Adds the line's point at tick t. When there is no room the window is cut; when even the names of
-// the series from before leave none, it begins anew.
-static int add_point(struct encoder *e, int64_t t, struct rn_err *err)
+// Adds these fields of the line's point at tick t. When there is no room the window is cut; when
+// even the names of the series from before leave none, it begins anew.
+static int add_some(struct encoder *e, int64_t t, uint32_t first, uint32_t count,
+                    struct rn_err *err)
 {
     const struct rn_lp_line *line = &e->line;
     int rc = RN_ELIMIT;
@@ -292,9 +293,24 @@ static int add_point(struct encoder *e, int64_t t, struct rn_err *err)
         if (rc < 0)
             return RN_ESTATE; // not the line's fault
         rc = rn_window_add_values(e->window, line->measurement, line->tags, line->ntags,
-                                  line->fields, line->nfields, err);
+                                  line->fields + first, count, err);
     }
     return rc;
+}
+
+// A point that is more than a batch, or its names more than a schema, goes in parts: points of the
+// same series and time are one.
+static int add_fields(struct encoder *e, int64_t t, uint32_t first, uint32_t count,
+                      struct rn_err *err)
+{
+    int rc = add_some(e, t, first, count, err);
+    if (rc != RN_ELIMIT || count == 1)
+        return rc;
+    int one = add_fields(e, t, first, count / 2, err);
+    int other = one == RN_OK || one == RN_EINVAL
+                    ? add_fields(e, t, first + count / 2, count - count / 2, err)
+                    : one;
+    return other == RN_OK ? one : other;
 }
 
 // One line of the chunk. A negative result ends the program; what is wrong with a line does not.
@@ -303,7 +319,7 @@ static int feed(struct encoder *e, const struct entry *entry, struct rn_err *err
     uint64_t refused = rn_window_refused(e->window);
     int rc = rn_lp_parse(e->text + entry->at, entry->len, &e->line, err);
     if (rc == RN_OK)
-        rc = add_point(e, entry->time_ns / e->unit_ns, err);
+        rc = add_fields(e, entry->time_ns / e->unit_ns, 0, e->line.nfields, err);
     if (rc == RN_ELIMIT) {
         refuse_line(e, entry->number, err->text);
         return RN_OK;
@@ -542,7 +558,8 @@ const struct cli_command cli_encode = {
         "writes a CBOR sequence: each schema in a key message, then the batches that use it. "
         "Lines\n"
         "are sorted by time within 65,536 lines. A point that occurs twice keeps the later "
-        "values.\n"
+        "values;\n"
+        "one whose names or texts are more than a batch holds comes in parts of the same time.\n"
         "A line that is refused is named on standard error with its number; the rest is encoded\n"
         "and the exit code is 3.\n",
     .opts = options,

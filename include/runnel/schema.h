@@ -25,7 +25,7 @@
 #define RN_BATCH_MAX_CELLS    16384 // ticks x columns
 #define RN_BATCH_MAX_BYTES    131072
 #define RN_BATCH_MAX_TEXT     4194304 // bytes of its cells' texts, each as often as a cell has it
-#define RN_HASH_BYTES         32 // SHA-256
+#define RN_HASH_BYTES         32      // SHA-256
 
 // Value type: what a sink writes. Fixed numbers of the protocol.
 enum rn_type { RN_INT = 0, RN_UINT = 1, RN_FLOAT = 2, RN_BOOL = 3, RN_TEXT = 4 };

@@ -59,7 +59,7 @@ uint32_t rn_json_point(struct rn_buf *out, const struct rn_schema *schema,
 void rn_json_schema(struct rn_buf *out, const struct rn_schema *schema);
 
 // One parsed line. Spans point into `line`, which is unescaped in place.
-#define RN_LP_MAX_FIELDS 256
+#define RN_LP_MAX_FIELDS RN_SCHEMA_MAX_COLUMNS
 struct rn_lp_line {
     struct rn_span measurement;
     struct rn_tag tags[RN_SCHEMA_MAX_TAGS]; // sorted by key

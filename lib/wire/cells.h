@@ -40,8 +40,8 @@ static inline bool is_due(const struct rn_schema *schema, const struct rn_grid *
 int64_t time_max(const struct rn_schema *schema);
 bool too_many_cells(const struct rn_schema *schema, uint32_t n);
 // How long the longest text is. RN_ELIMIT if that is over max, or all cells' texts are over
-// RN_BATCH_MAX_TEXT, each counted in every cell that has it: nobody is to write a gigabyte that came
-// in 100 bytes.
+// RN_BATCH_MAX_TEXT, each counted in every cell that has it: nobody is to write a gigabyte that
+// came in 100 bytes.
 RN_MUST_CHECK int longest_text(const struct rn_grid *grid, uint32_t max, struct rn_err *err);
 // Bytes of text that a batch with such columns can bring, at most; 0 if the schema has no text.
 uint32_t text_space(const struct rn_schema *schema, const struct rn_batch_info *info);

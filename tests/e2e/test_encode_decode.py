@@ -202,6 +202,115 @@ def test_a_text_that_is_too_long_is_named_and_the_rest_is_encoded():
     assert decode(done.stdout) == f'm v=1 1\nm v=2 2\nm s="{"x" * 65535}" 3\n'
 
 
+# ---- what hardly anybody writes, but may --------------------------------------------------------
+
+ODD_NAME_PARTS = [*NAME_PARTS, "\u2028", "\u00a0", "\ufeff", "🚀", "-", "\\\\"]
+ODD_TEXT_PARTS = [*TEXT_PARTS, "\r\n", "#", "\x00", "\x01", "\x7f", "\u0085", '\\"', "\\n"]
+ODD_FLOATS = ["-0", "0.0", "1", "1.0", "1.", ".5", "-.5", "1e22", "1E22", "1e+22", "10000000000000000000000",
+              "1.7976931348623157e308", "5e-324", "-5e-324", "2.2250738585072014e-308", "1e-400", "1e0",
+              "9007199254740993", "9223372036854775808", "0.000000001", "0.0000000001", "0." + "1" * 100]
+
+
+def odd_name(rng):
+    """Up to 255 bytes; no last backslash, which has no form within a line."""
+    name = "".join(rng.choices(ODD_NAME_PARTS, k=rng.choice([1, 1, 2, 5, 40, 300])))
+    return name.encode()[:250].decode(errors="ignore").rstrip("\\") + rng.choice("xyz")
+
+
+def odd_value(rng, kind):
+    """(as it is written, as it comes back)"""
+    if kind == "text":
+        text = "".join(rng.choices(ODD_TEXT_PARTS, k=rng.choice([0, 1, 9, 400])))
+        text = text if rng.random() < 0.98 else "long " * rng.choice([52, 1639, 10000])
+        return quoted(text), text
+    if kind == "bool":
+        word = rng.choice("t T true True TRUE f F false False FALSE".split())
+        return word, word[0] in "tT"
+    if kind == "float":
+        any_double, = struct.unpack(">d", rng.randbytes(8))
+        word = rng.choice([rng.choice(ODD_FLOATS), repr(round(rng.uniform(-99, 99), rng.randrange(12))),
+                           repr(any_double) if math.isfinite(any_double) else "3"])
+        return word, struct.pack(">d", float(word))
+    low, high, mark = (-2**63, 2**63, "i") if kind == "int" else (0, 2**64, "u")
+    number = rng.choice([low, high - 1, 0, 1, rng.randrange(low, high), rng.randrange(99)])
+    return f"{number}{mark}", number
+
+
+def escaped(name, separators=",= "):
+    return "".join("\\" + char if char in separators else char for char in name)
+
+
+def odd_lines(rng):
+    """(lines, the points that they are): any names, tags in any order, blanks, comments, CRLF; times that
+    come twice and in any order; the type of a field is its measurement's."""
+    kinds, series, lines, newline = {}, [], [], rng.choice(["\n", "\n", "\r\n"])
+    for _ in range(rng.choice([1, 3, 20])):
+        measurement = "m" + odd_name(rng)
+        fields = {odd_name(rng) for _ in range(rng.choice([1, 2, 6, 40]))}
+        for field in sorted(fields):
+            kinds.setdefault((measurement, field), rng.choice(["int", "uint", "float", "bool", "text"]))
+        series.append((measurement, {odd_name(rng): odd_name(rng) for _ in range(rng.choice([0, 1, 3, 16]))},
+                       sorted(fields)))
+    start = rng.choice([0, T0, 2**63 - 1 - 10**12])
+    for tick in range(rng.choice([1, 10, 60])):
+        for measurement, tags, fields in series:
+            some = [field for field in fields if rng.random() < 0.8] or fields[:1]
+            time = start + (tick if rng.random() < 0.9 else rng.randrange(60)) * 1_234_567_891
+            values = {field: odd_value(rng, kinds[measurement, field]) for field in some}
+            head = [escaped(measurement, ", ")]
+            head += [f"{escaped(key)}={escaped(tags[key])}" for key in rng.sample(sorted(tags), len(tags))]
+            body = [f"{escaped(field)}={word}" for field, (word, _) in values.items()]
+            blanks = rng.choice([" ", "  "])
+            line = f"{','.join(head)}{blanks}{','.join(body)}{blanks}{time}"
+            points = {(time, measurement, tuple(sorted(tags.items())), field): (kinds[measurement, field], value)
+                      for field, (_, value) in values.items()}
+            lines += [(line, points)] * rng.choice([1, 1, 1, 2])
+            if rng.random() < 0.05:
+                lines.append((rng.choice(["", "  ", "# a comment v=1 1", "\t#"]), {}))
+    if rng.random() < 0.3:
+        rng.shuffle(lines)
+    expected = {}
+    for _, points in lines:
+        expected.update(points)
+    return newline.join(line for line, _ in lines) + rng.choice(["", newline]), expected
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_oddest_lines_come_back(seed):
+    rng = random.Random(seed)
+    lines, expected = odd_lines(rng)
+    for enc in ("0", "1", "2", "auto"):
+        done = runnel("encode", "--stats", "--enc", enc, "--batch", rng.choice(["1ms", "1s", "240s", "7d"]),
+                      data=lines)
+        assert points(decode(done.stdout)) == expected, f"seed {seed}"
+        stats = json.loads(done.stderr)
+        assert stats["samples"] >= len(expected) and stats["refused_lines"] == stats["refused_values"] == 0
+        sizes = [(type(item), len(raw)) for item, raw in messages(done.stdout)]
+        assert stats["payload_bytes"] == sum(size for kind, size in sizes if kind is list)
+        assert stats["schema_bytes"] == sum(size for kind, size in sizes if kind is dict)
+        assert stats["batches"] == sum(kind is list for kind, _ in sizes)
+
+
+@pytest.mark.parametrize("line", [
+    'm a="%s",b="%s",c=1i' % ("a" * 40000, "b" * 65535),
+    "m,k=v " + ",".join(f"field_{i:04}_of_a_wide_point={i}i" for i in range(2048)),
+    "m,k=v " + ",".join(f"{i:03}{'n' * 250}={i}i" for i in range(300)),
+], ids=["texts", "columns", "names"])
+def test_a_point_that_is_more_than_a_batch_comes_in_parts(line):
+    lines = f"{line} 5\nm,k=v c=2i 5\n{line} 6\nm,k=v c=3i 7\n"
+    for enc in ("0", "1", "2"):
+        done = runnel("encode", "--stats", "--enc", enc, data=lines)
+        assert points(decode(done.stdout)) == points(lines)
+        assert json.loads(done.stderr)["samples"] == len(points(lines))
+
+
+def test_streams_that_follow_each_other_are_one():
+    one = "".join(f"m,k={n % 3} v={n}i,s=\"{n % 5}\" {T0 + n * 10**9}\n" for n in range(900))
+    other = "".join(f"n,k={n % 7} w={n / 8} {T0 + n * 10**9}\n" for n in range(900))
+    streams = [encode(lines, "--batch", "10s") for lines in (one, other)]  # each with hints and bases
+    assert points(decode(b"".join(streams * 2))) == points(one + other)
+
+
 def test_json_says_the_same():
     lines = f'm,k=a\\ b i=3i,f=3,t="x\ty",b=t {T0}\nn v=0.1 {T0 + 1}\n'
     rows = [json.loads(row) for row in decode(encode(lines), "--json").splitlines()]

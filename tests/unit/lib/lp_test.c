@@ -494,7 +494,7 @@ static void broken_lines_are_refused(void **state)
 static void tags_and_fields_are_bounded(void **state)
 {
     (void)state;
-    char line[8000];
+    static char line[16 * RN_LP_MAX_FIELDS];
     int len = snprintf(line, sizeof line, "m");
     for (int i = 0; i < RN_SCHEMA_MAX_TAGS; i++)
         len += snprintf(line + len, sizeof line - (size_t)len, ",t%d=x", i);
