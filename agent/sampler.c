@@ -62,7 +62,7 @@ static int make_window(struct sampler *s, struct rn_err *err)
     if (rc < 0)
         return rc;
     if (s->window)
-        s->refused_before += rn_window_refused(s->window);
+        s->refused_before += rn_window_refused(s->window) + rn_window_samples(s->window);
     rn_window_free(s->window);
     s->window = window;
     for (size_t i = 0; i < collect_table_count && rc == RN_OK; i++)
@@ -109,6 +109,8 @@ void sampler_cut(struct sampler *s)
         s->hooks.batch(s->hooks.arg, &batch);
     else if (rc != RN_ENOENT)
         s->hooks.trouble(s->hooks.arg, "window", err.text);
+    if (rc == RN_ENOMEM)
+        return; // it goes on, and is cut later
     rn_window_clear(s->window);
     s->news.changed = false; // it is in this batch
 }
@@ -183,6 +185,8 @@ static void take(struct sampler *s, int64_t tick_ms, int64_t boot_ms)
     int64_t t = tick_ms / s->unit_ms;
     if (rn_window_tick(s->window, t, &err) < 0) {
         sampler_cut(s);
+        s->refused_before += rn_window_samples(s->window); // of one that could not be cut in time
+        rn_window_clear(s->window);
         if (rn_window_tick(s->window, t, &err) < 0) {
             s->hooks.trouble(s->hooks.arg, "window", err.text);
             return;

@@ -27,7 +27,7 @@ struct sampler_batch {
 
 struct sampler_stats {
     uint64_t ticks, missed;  // taken, and not read in time
-    uint64_t refused;        // values that the window could not take
+    uint64_t refused;        // values that the window could not take, or keep until it was cut
     uint64_t left_out;       // values that a collector's maximum kept out
     uint64_t collect_errors; // failed opens and reads
     uint64_t early, held;    // batches cut because of a change; changes that had to wait
@@ -53,7 +53,9 @@ RN_MUST_CHECK int sampler_reconfigure(struct sampler *sampler, const struct conf
 int64_t sampler_run(struct sampler *sampler, int64_t utc_ms, int64_t boot_ms);
 // One tick at utc_ms, whatever the schedule says (collect --once).
 void sampler_once(struct sampler *sampler, int64_t utc_ms, int64_t boot_ms);
-void sampler_cut(struct sampler *sampler); // cuts what is open, if anything
+// Cuts what is open, if anything. Without memory it stays open, to be cut with the next batch, or
+// with the tick that it has no room for.
+void sampler_cut(struct sampler *sampler);
 // The open window without cutting it, for the journal. RN_ENOENT: there is nothing in it.
 RN_MUST_CHECK int sampler_peek(struct sampler *sampler, struct sampler_batch *out,
                                struct rn_err *err);

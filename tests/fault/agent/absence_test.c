@@ -153,6 +153,7 @@ static const struct rn_field_desc fields[] = {{.name = "a", .type = RN_INT, .hel
                                               {.name = "b", .type = RN_INT, .help = "B."}};
 static uint32_t nfields; // that are reported
 static int batches;
+static uint64_t batched; // samples of those
 
 static int sample(void *state, const void *conf, const struct collect_env *env, int64_t boot_ms,
                   const struct rn_samples *out, struct rn_err *err)
@@ -171,6 +172,7 @@ static void on_batch(void *arg, const struct sampler_batch *b)
     struct rn_schema named;
     (void)arg;
     batches++;
+    batched += b->samples;
     assert_int_equal(rn_schema_decode(b->object, &named, storage, sizeof storage, NULL), RN_OK);
     assert_int_equal(named.ncolumns, b->schema->ncolumns);
 }
@@ -180,18 +182,19 @@ static void on_trouble(void *arg, const char *collector, const char *text)
     (void)arg, (void)collector, (void)text;
 }
 
+static const struct rn_collector grows = {.name = "grows",
+                                          .help = "reports ever more",
+                                          .fields = fields,
+                                          .nfields = 2,
+                                          .tags = "",
+                                          .sample = sample};
+
 // The schema changed with a batch that there was no memory for: the next one must not be sent under
 // the schema from before.
 static void a_batch_is_sent_under_its_own_schema(void **state)
 {
     (void)state;
-    static const struct rn_collector collector = {.name = "grows",
-                                                  .help = "reports ever more",
-                                                  .fields = fields,
-                                                  .nfields = 2,
-                                                  .tags = "",
-                                                  .sample = sample};
-    static const struct rn_collector *const table[] = {&collector};
+    static const struct rn_collector *const table[] = {&grows};
     const struct sampler_hooks hooks = {.batch = on_batch, .trouble = on_trouble};
     struct config *config = NULL;
     bool fired = true;
@@ -200,6 +203,7 @@ static void a_batch_is_sent_under_its_own_schema(void **state)
     for (long n = 1; fired; n++) {
         struct sampler *s;
         batches = 0;
+        batched = 0;
         assert_int_equal(sampler_new(&s, config, &hooks, NULL), RN_OK);
         for (int64_t tick = 1; tick < 4; tick++) {
             nfields = tick == 1 ? 1 : 2;
@@ -211,8 +215,38 @@ static void a_batch_is_sent_under_its_own_schema(void **state)
                 fired = faults_disarm();
         }
         assert_true(batches >= 2);
+        assert_int_equal(batched, 1 + 2 + 2); // what was not cut with one came with the next
         sampler_free(s);
     }
+    config_free(config);
+}
+
+// A window is kept while there is no memory to cut it, until it is full: then it is counted.
+static void a_window_that_is_never_cut_is_counted(void **state)
+{
+    (void)state;
+    static const struct rn_collector *const table[] = {&grows};
+    const struct sampler_hooks hooks = {.batch = on_batch, .trouble = on_trouble};
+    struct config *config = NULL;
+    struct sampler *s;
+    struct sampler_stats stats;
+    nfields = 1;
+    batched = 0;
+    assert_int_equal(config_new(&config, table, 1, false, NULL), RN_OK);
+    assert_int_equal(config_finish(config, NULL), RN_OK);
+    uint64_t full = (uint64_t)(60000 / config->settings.step_ms);
+    assert_int_equal(sampler_new(&s, config, &hooks, NULL), RN_OK);
+    for (uint64_t tick = 1; tick <= full + 1; tick++) {
+        sampler_once(s, (int64_t)tick * config->settings.step_ms, 0);
+        if (tick == full)
+            faults_arm(FAULT_ALLOC | FAULT_STICKY, 1, 0);
+    }
+    assert_true(faults_disarm());
+    sampler_cut(s);
+    sampler_get_stats(s, &stats);
+    assert_int_equal(batched, 1);
+    assert_int_equal(stats.refused, full);
+    sampler_free(s);
     config_free(config);
 }
 
@@ -224,6 +258,7 @@ int main(void)
         cmocka_unit_test(an_entry_that_is_no_folder_is_no_card),
         cmocka_unit_test(epochs_that_cannot_be_read_are_not_begun_anew),
         cmocka_unit_test(a_batch_is_sent_under_its_own_schema),
+        cmocka_unit_test(a_window_that_is_never_cut_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
