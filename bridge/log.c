@@ -364,25 +364,37 @@ int64_t log_retain(struct log *log, uint64_t needed, int64_t utc_ms, struct rn_e
 
 // ---- reading back ------------------------------------------------------------------------------
 
+// The newest sealed one: what was saved, and the rows that came after that because the next segment
+// could not be made (a full disk).
+static int replay_sealed(struct log *log, void *arg,
+                         int (*saved)(void *arg, const char *dev, struct rn_span state),
+                         int (*row)(void *arg, const struct log_head_row *row), struct rn_err *err)
+{
+    struct segment *last;
+    char path[SEGMENT_PATH_MAX];
+    uint64_t first = log->sealed[log->nsealed - 1].first, upto = 0;
+    int rc = segment_path(path, log->folder, first, err);
+    if (rc == RN_OK)
+        rc = segment_open_read(&last, path, first, err);
+    if (rc)
+        return rc;
+    rc = segment_saved(last, arg, saved, err);
+    if (rc == RN_OK)
+        rc = segment_sealed_upto(last, &upto, err);
+    if (rc == RN_OK)
+        rc = segment_heads(last, upto, RN_ID_MAX, UINT32_MAX, arg, row, err);
+    segment_close(last);
+    return rc < 0 ? rc : RN_OK;
+}
+
 int log_replay(struct log *log, void *arg,
                int (*saved)(void *arg, const char *dev, struct rn_span state),
                int (*row)(void *arg, const struct log_head_row *row), struct rn_err *err)
 {
-    struct segment *last;
-    char path[SEGMENT_PATH_MAX];
-    if (log->nsealed) {
-        uint64_t first = log->sealed[log->nsealed - 1].first;
-        int rc = segment_path(path, log->folder, first, err);
-        if (rc == RN_OK)
-            rc = segment_open_read(&last, path, first, err);
-        if (rc)
-            return rc;
-        rc = segment_saved(last, arg, saved, err);
-        segment_close(last);
-        if (rc)
-            return rc;
-    }
-    int rc = segment_heads(log->open, 0, RN_ID_MAX, UINT32_MAX, arg, row, err);
+    int rc = log->nsealed ? replay_sealed(log, arg, saved, row, err) : RN_OK;
+    if (rc)
+        return rc;
+    rc = segment_heads(log->open, 0, RN_ID_MAX, UINT32_MAX, arg, row, err);
     return rc < 0 ? rc : RN_OK;
 }
 

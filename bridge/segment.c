@@ -210,6 +210,14 @@ int segment_sealed(struct segment *segment, bool *sealed, struct rn_err *err)
     return rc;
 }
 
+int segment_sealed_upto(struct segment *segment, uint64_t *last, struct rn_err *err)
+{
+    int64_t found;
+    int rc = rn_db_get_int(segment->db, "SELECT max(last) FROM sealed", 0, &found, err);
+    *last = rc == RN_OK ? (uint64_t)found : 0;
+    return rc;
+}
+
 int64_t segment_bytes(struct segment *segment)
 {
     return rn_db_bytes(segment->db);

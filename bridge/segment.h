@@ -35,6 +35,8 @@ uint64_t segment_first(const struct segment *segment);
 // The highest committed position; first - 1: it is empty.
 RN_MUST_CHECK int segment_last(struct segment *segment, uint64_t *last, struct rn_err *err);
 RN_MUST_CHECK int segment_sealed(struct segment *segment, bool *sealed, struct rn_err *err);
+// The last position that the saved state knows of; 0: none was saved.
+RN_MUST_CHECK int segment_sealed_upto(struct segment *segment, uint64_t *last, struct rn_err *err);
 int64_t segment_bytes(struct segment *segment);
 
 // The first append begins a transaction.
