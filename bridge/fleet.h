@@ -31,6 +31,7 @@ struct fleet_install {
     uint64_t fingerprint;
     int64_t said_ms;        // when something was last said
     int64_t waits_for;      // schema that batches were dropped for, 0: none
+    int64_t waits_ms;       // since when (monotonic)
     uint32_t waits_id;      // under which they name it
     uint64_t greeted_epoch; // the last birth that was answered
     bool talks;             // it sent a batch since: it has heard the hello

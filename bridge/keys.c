@@ -2,7 +2,7 @@
 #include "bridge/keys.h"
 
 #define COMPLAINT_MS 60000
-#define ASK_AGAIN_MS 5000 // then another device may be asked
+#define ASK_AGAIN_MS 5000 // then another device may be asked, and who waits for it is
 
 // ---- asking ------------------------------------------------------------------------------------
 
@@ -30,12 +30,19 @@ static void need(const struct arrival *a, struct fleet_install *in, enum rn_obje
     arrival_answer_soon(a);
 }
 
+// A device that never gives what it is asked for keeps nobody else from giving it.
+static bool waits_long(const struct arrival *a, const struct fleet_install *in, int64_t object)
+{
+    return in->waits_for == object && a->now.mono_ms - in->waits_ms >= ASK_AGAIN_MS;
+}
+
 // The content of an object that many devices may have (a schema: then one of them is asked) or this
 // one only.
 static void need_content(struct keys *keys, const struct arrival *a, struct fleet_install *in,
                          enum rn_object kind, uint32_t id, int64_t object)
 {
-    if (kind != RN_OBJECT_SCHEMA || may_ask(keys, object, a->dev, a->now.mono_ms))
+    if (kind != RN_OBJECT_SCHEMA || may_ask(keys, object, a->dev, a->now.mono_ms) ||
+        waits_long(a, in, object))
         need(a, in, kind, id, true);
 }
 
@@ -53,6 +60,8 @@ bool keys_lacking(struct keys *keys, const struct arrival *a, struct fleet_insta
             continue;
         }
         if (ref->kind == RN_OBJECT_SCHEMA) {
+            if (in->waits_for != ref->info.row)
+                in->waits_ms = a->now.mono_ms;
             in->waits_for = ref->info.row;
             in->waits_id = ref->id;
         }

@@ -148,6 +148,29 @@ def test_for_one_schema_one_device_is_asked_and_the_others_are_told_when_it_came
         device.wait_told(DURABLE, {1})
 
 
+def test_a_device_that_never_gives_its_schema_keeps_nobody_from_giving_it(world, broker, bridge):
+    greedy, device = Device(world, broker, "greedy", 7), Device(world, broker, "dev1", 8)
+    for one in (greedy, device):
+        one.birth()
+        one.key(with_object=False)
+    seqs = iter(range(1, 1000000))
+    greedy.batch(next(seqs))
+    wait_until(lambda: any(need[2] for ack in greedy.acks(NEED) for need in ack[NEED]), what="asked")
+    last = [0.0]
+
+    def asked():
+        greedy.batch(next(seqs))
+        if time.monotonic() - last[0] > 1.7:
+            last[0] = time.monotonic()
+            device.batch(1)
+        return [1, 1, True] in [need for ack in device.acks(NEED) for need in ack[NEED]]
+
+    wait_until(asked, 20, "the other one is asked", step=0.01)
+    device.key()
+    device.batch(1)
+    device.wait_told(DURABLE, {1})
+
+
 def test_one_devices_binding_never_serves_another(world, broker, bridge):
     one, other = Device(world, broker, "one", 1), Device(world, broker, "two", 2)
     one.ready()
