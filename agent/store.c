@@ -443,8 +443,10 @@ int store_replace(struct store *store, const struct store_row *old, struct rn_sp
 int store_new_install(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                       struct rn_err *err)
 {
-    uint64_t install;
-    int rc = rn_random_id(&install, err);
+    uint64_t install = store->now.state.install;
+    int rc = RN_OK;
+    if (first > last || tag == (uint32_t)install)
+        rc = rn_random_id(&install, err);
     if (rc < 0)
         return rc;
     struct rn_stmt *change = store->stmt[SQL_RELABEL];

@@ -130,7 +130,8 @@ uint64_t store_safe_low(const struct store *store);
 // install: 1 and *seq of the new one, 0 if old is not there (any more).
 RN_MUST_CHECK int store_replace(struct store *store, const struct store_row *old,
                                 struct rn_span body, uint64_t *seq, struct rn_err *err);
-// New install for what was never published and for the rows of install tag in first..last.
+// New install for what was never published and for the rows of install tag in first..last; if tag
+// is not that of the current install, those rows take that.
 RN_MUST_CHECK int store_relabel(struct store *store, uint32_t tag, uint64_t first, uint64_t last,
                                 struct rn_err *err);
 // Remembers the log that answers. If it is another one, rows of older installs take the current

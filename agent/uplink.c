@@ -195,13 +195,15 @@ static void forget_log(struct uplink *x)
     rescan(x);
 }
 
+// Rows of an older install take the current one: the store makes a new one for others only.
 static void relabel(struct uplink *x, uint32_t tag, uint64_t first, uint64_t last,
                     struct uplink_actions *a)
 {
-    if (x->relabels >= UPLINK_RELABEL_MAX)
+    bool renew = first > last || tag == tag_of(x->at.install);
+    if (renew && x->relabels >= UPLINK_RELABEL_MAX)
         return;
-    x->relabels++;
-    x->stats.relabels++;
+    x->relabels += renew;
+    x->stats.relabels += renew;
     x->phase = UPLINK_PHASE_MOVING;
     struct uplink_action *move = uplink_act(a, UPLINK_RELABEL);
     move->tag = tag;
@@ -250,12 +252,14 @@ static void on_hello(struct uplink *x, const struct uplink_event *e, struct upli
 static void on_relabelled(struct uplink *x, const struct uplink_event *e, int64_t now,
                           struct uplink_actions *a)
 {
+    bool renewed = x->at.install != e->install;
     x->at.install = e->install;
     if (x->phase != UPLINK_PHASE_MOVING)
         return;
-    x->phase = UPLINK_PHASE_HELLO;
+    x->phase = renewed ? UPLINK_PHASE_HELLO : UPLINK_PHASE_OPEN;
     rescan(x);
-    announce(x, now, a);
+    if (renewed)
+        announce(x, now, a);
 }
 
 static void on_adopted(struct uplink *x)

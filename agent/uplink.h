@@ -103,7 +103,8 @@ enum uplink_action_type {
     UPLINK_SETTLE,   // rows of install tag in first..last: fate; DURABLE checks crc. SETTLED
     UPLINK_REENCODE, // row seq anew in encoding 0: REENCODED; SETTLED as refused or GONE if it
                      // can't
-    UPLINK_RELABEL,  // new install for what is unpublished and for tag, first..last: RELABELLED
+    UPLINK_RELABEL,  // new install for what is unpublished and for tag, first..last, or the current
+                     // one if tag is older: RELABELLED
     UPLINK_ADOPT,    // log_id answers now: remember it; rows of older installs take the current one
 };
 

@@ -228,10 +228,12 @@ static void do_relabel(struct uplink_io *io, const struct uplink_action *a)
         return; // stays silent until the store is mended or the connection renewed
     }
     uint64_t install = store_state(io->store)->install;
-    rn_log(RN_LOG_WARN, "install_renewed",
-           "old=%016llx new=%016llx why=\"the bridge knows other data under this name: a copy of "
-           "this buffer is or was in use\"",
-           (unsigned long long)old, (unsigned long long)install);
+    if (install != old)
+        rn_log(
+            RN_LOG_WARN, "install_renewed",
+            "old=%016llx new=%016llx why=\"the bridge knows other data under this name: a copy of "
+            "this buffer is or was in use\"",
+            (unsigned long long)old, (unsigned long long)install);
     push(io, &(struct uplink_event){.type = UPLINK_RELABELLED, .install = install});
 }
 

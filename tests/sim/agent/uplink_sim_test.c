@@ -78,8 +78,9 @@ struct bridge {
     uint32_t nbound;
     bool has[OBJECTS]; // by object of the world
     int64_t down_until;
-    bool plain_only; // refuses encodings above 0
-    bool no_refs;    // refuses hints and bases
+    bool plain_only;                // refuses encodings above 0
+    bool no_refs;                   // refuses hints and bases
+    uint64_t settled, settled_upto; // rows of this install up to here cannot be compared any more
 };
 
 // ---- messages -----------------------------------------------------------------------------------
@@ -339,6 +340,10 @@ static void bridge_batch(struct world *w, const struct mail *m)
     if (!can_decode(w, m))
         return;
     w->referring += m->names.hints || m->names.base;
+    if (m->install == b->settled && m->seq <= b->settled_upto) {
+        say_conflict(w, m);
+        return;
+    }
     struct name *n = find_name(b, m->install, m->seq);
     if (n && n->content != m->content) {
         w->conflicts++;
@@ -399,7 +404,8 @@ static void do_send(struct world *w, const struct uplink_action *a)
         return;
     }
     check(w, a->seq <= w->disk.published, "sent before its name was committed as used");
-    uint32_t most = w->core.window.rows > w->core.conf.live ? w->core.window.rows : w->core.conf.live;
+    uint32_t most =
+        w->core.window.rows > w->core.conf.live ? w->core.window.rows : w->core.conf.live;
     check(w, uplink_in_flight(&w->core) <= most, "more in flight than the window");
     for (uint64_t s = 1; s < a->low; s++)
         check(w, !w->disk.row[s].there, "a row below low is pending");
@@ -485,7 +491,9 @@ static void do_settle(struct world *w, const struct uplink_action *a)
 
 static void do_relabel(struct world *w, const struct uplink_action *a)
 {
-    uint64_t install = (rn_rand_u64(&w->rand) >> 1) | 1;
+    uint64_t install = w->disk.install;
+    if (a->first > a->last || a->tag == (uint32_t)install)
+        install = (rn_rand_u64(&w->rand) >> 1) | 1;
     for (uint64_t s = 1; s < w->disk.next; s++) {
         struct disk_row *r = &w->disk.row[s];
         bool clash = s >= a->first && s <= a->last && (uint32_t)r->install == a->tag;
@@ -973,6 +981,29 @@ static void a_conflict_about_rows_that_are_settled_makes_no_new_install(void **s
     free(w);
 }
 
+// A buffer was restored from an old copy; the bridge has long settled what is pending in it. A new
+// install each time would soon be more than the bridge takes.
+static void rows_of_an_older_install_that_conflict_take_the_current_one(void **state)
+{
+    (void)state;
+    struct world *w = new_world(15);
+    w->reconnect_at = INT64_MAX;
+    for (int i = 0; i < 60; i++)
+        make_batch(w);
+    w->disk.published = 60;
+    w->disk.log_id = w->bridge.log_id;
+    w->bridge.settled = w->disk.install;
+    w->bridge.settled_upto = 60;
+    learn(w->bridge.announced, &w->bridge.nannounced, w->disk.install);
+    w->disk.install = 4711;
+    start_agent(w);
+    drain(w, 120000);
+    account(w);
+    check(w, w->core.stats.conflicts > 0, "there was no conflict");
+    check(w, w->disk.install == 4711 && w->bridge.nannounced == 2, "a new install was made");
+    free(w);
+}
+
 static void a_backlog_drains_at_the_pace_of_the_window(void **state)
 {
     (void)state;
@@ -1073,6 +1104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_conflict_about_rows_that_are_settled_makes_no_new_install),
+        cmocka_unit_test(rows_of_an_older_install_that_conflict_take_the_current_one),
         cmocka_unit_test(a_backlog_drains_at_the_pace_of_the_window),
         cmocka_unit_test(the_newest_batch_is_sent_first_after_an_outage),
         cmocka_unit_test(no_data_goes_before_the_hello),

@@ -569,6 +569,15 @@ static void a_conflict_relabels_its_rows_and_what_was_not_published(void **state
         assert_int_equal(store_next(s, seq, seq + 1, &row, NULL), 1);
         assert_int_equal(row.install != old, moved[seq - 1]);
     }
+    // Those of the older one follow: there is an install for them already.
+    uint64_t current = store_state(s)->install;
+    assert_int_equal(store_relabel(s, (uint32_t)old, 1, 2, NULL), RN_OK);
+    assert_int_equal(store_state(s)->install, current);
+    for (uint64_t seq = 1; seq <= 4; seq++) {
+        struct store_row row;
+        assert_int_equal(store_next(s, seq, seq + 1, &row, NULL), 1);
+        assert_int_equal(row.install, seq == 3 ? old : current);
+    }
     store_close(s);
 }
 
