@@ -134,13 +134,15 @@ static void on_refused(void *arg, const struct cursor_refusal *refusal)
 static void ask_cursors(struct bridge *bridge)
 {
     bool ready = true;
+    struct cursor_status status[ANSWERS_CURSORS];
+    for (uint32_t i = 0; i < bridge->nack_cursors; i++)
+        cursors_status(bridge->cursors, bridge->ack_cursor[i], &status[i]);
+    cursors_hear(bridge->cursors); // refusals first: what they are about is below a position
     for (uint32_t i = 0; i < bridge->nack_cursors; i++) {
-        struct cursor_status status;
-        cursors_status(bridge->cursors, bridge->ack_cursor[i], &status);
-        if (status.state == CURSOR_STARTING)
+        if (status[i].state == CURSOR_STARTING)
             ready = false;
         else
-            answers_moved(bridge->answers, i, status.position);
+            answers_moved(bridge->answers, i, status[i].position);
     }
     bridge->ready = ready;
 }

@@ -110,6 +110,11 @@ static void on_moved(void *arg)
     }
 }
 
+void cursors_hear(struct cursors *c)
+{
+    on_moved(c);
+}
+
 static bool name_valid(const char *name)
 {
     size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-");

@@ -88,7 +88,10 @@ RN_MUST_CHECK int cursors_new(struct cursors **out, const struct cursors_conf *c
 void cursors_free(struct cursors *cursors);
 
 void cursors_wake(struct cursors *cursors, uint64_t head); // committed; any thread
-uint32_t cursors_count(const struct cursors *cursors);     // with verify
+// Tells what the cursors have said so far, without waiting for the loop's turn: a position that
+// cursors_status showed before is told after the refusals that belong to it. The intake's thread.
+void cursors_hear(struct cursors *cursors);
+uint32_t cursors_count(const struct cursors *cursors); // with verify
 const char *cursors_name(const struct cursors *cursors, uint32_t cursor);
 // -1: there is none of that name.
 int cursors_find(const struct cursors *cursors, const char *name);

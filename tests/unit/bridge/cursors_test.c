@@ -5,6 +5,7 @@
 
 #include <runnel/text.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -505,6 +506,17 @@ static void a_batch_that_does_not_decode_is_refused_kept_and_told_again_after_a_
     restart(b);
     wait_for(b, all_at_head, "told again");
     assert_int_equal(b->refused, 2);
+    // Whoever asks for the positions before the loop's turn hears of the refusals below them.
+    restart(b);
+    struct cursor_status status = {0};
+    for (int i = 0; i < 30000 && status.state == CURSOR_STARTING; i++) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        cursors_status(b->cursors, 0, &status);
+    }
+    assert_int_equal(status.position, 7);
+    assert_int_equal(b->refused, 2);
+    cursors_hear(b->cursors);
+    assert_int_equal(b->refused, 3);
 }
 
 static bool both_flushed(struct bench *b)
