@@ -69,7 +69,7 @@ static struct rn_hints hints;
 static void make_columns(uint32_t n)
 {
     static struct rn_field fields[COLUMNS];
-    static char names[COLUMNS][8];
+    static char names[COLUMNS][16];
     for (uint32_t i = 0; i < n; i++) {
         snprintf(names[i], sizeof names[i], "f%02u", i);
         fields[i] = (struct rn_field){.name = rn_span_text(names[i]), .type = RN_UINT, .mul = 1};
