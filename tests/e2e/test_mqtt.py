@@ -13,7 +13,7 @@ class Driver:
 
     def __init__(self, world, addresses, name="driver", env=None, **options):
         addresses = addresses if isinstance(addresses, str) else ",".join(addresses)
-        options = {"id": name, **options}
+        options = {"id": name, "timeout": 30000, **options}  # a pause is no failed attempt
         self.proc = world.proc(name, [bin_path("mqtt_driver"), f"addresses={addresses}",
                                       *(f"{key}={value}" for key, value in options.items())],
                                stdin=True, env=env)
