@@ -137,7 +137,8 @@ def test_without_its_broker_the_fleet_is_blind_and_back_without_a_flap(patient, 
 
 
 def test_a_broker_that_hangs_does_not_make_devices_offline(world):
-    spine = Spine(world, agent={**SLOW, "mqtt.keepalive": "2s"})  # the bridge's is as short
+    spine = Spine(world, bridge={"liveness.grace": f"{PATIENT_GRACE}s"},
+                  agent={**SLOW, "mqtt.keepalive": "2s"})  # the bridge's is as short
     _, fleet = fleet_of(spine, 10)
     spine.broker.pause()
     for states in fleet:
@@ -172,7 +173,7 @@ def test_a_stale_retained_online_is_unconfirmed_then_offline(spine, wipe):
 @pytest.mark.parametrize("keepalive", ["2s", "60s"])
 def test_a_bridge_that_was_stopped_for_a_while_shows_no_flap(world, keepalive):
     """With the short one the broker gives it up meanwhile."""
-    spine = Spine(world, bridge={"mqtt.keepalive": keepalive}, agent=SLOW)
+    spine = Spine(world, bridge={"mqtt.keepalive": keepalive, "liveness.grace": f"{PATIENT_GRACE}s"}, agent=SLOW)
     _, fleet = fleet_of(spine, 5)
     spine.bridge.pause()
     time.sleep(SILENCE + 1.5)

@@ -22,8 +22,9 @@ struct steered {
     _Atomic bool rewind_next;
     _Atomic uint32_t restarts; // that the next flushes notice, one each
     _Atomic int64_t settle_ms;
-    int64_t poison; // value of "i" that it never takes
-    size_t saved;   // length of the state that it was opened with
+    _Atomic uint32_t settle_asked; // after each write: from then on a change is for the next one
+    int64_t poison;                // value of "i" that it never takes
+    size_t saved;                  // length of the state that it was opened with
 };
 
 enum mode { TAKE, RETRY_SOME, HOLD_ALL, POISONED, NEVER_ANSWER };
@@ -113,7 +114,10 @@ static void steered_flush(void *state)
 
 static int64_t steered_settle(const void *state)
 {
-    return atomic_load(&((const struct steered_state *)state)->conf->settle_ms);
+    struct steered *c = ((const struct steered_state *)state)->conf;
+    int64_t settle_ms = atomic_load(&c->settle_ms);
+    atomic_fetch_add(&c->settle_asked, 1);
+    return settle_ms;
 }
 
 static void steered_close(void *state)
@@ -545,7 +549,7 @@ static void the_state_of_a_sink_is_committed_before_it_first_writes(void **state
 
 static bool twenty_written(struct bench *b)
 {
-    return atomic_load(&b->sink[0].points) >= 20;
+    return atomic_load(&b->sink[0].points) >= 20 && atomic_load(&b->sink[0].settle_asked);
 }
 
 static void a_database_that_may_have_lost_what_it_took_is_written_again(void **state)
