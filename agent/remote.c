@@ -5,6 +5,8 @@
 #include <string.h>
 
 enum { TRIES = 3, REPORT_SLOWEST_MS = 300000, RESTARTS = 2, PROMPT_MIN_MS = 5000 };
+// Ticks come every second. More than this between two events: the process did not run.
+enum { RAN_MAX_MS = 3000 };
 
 static void act(struct remote_actions *out, enum remote_action_type type)
 {
@@ -261,10 +263,13 @@ static void on_reloaded(struct remote *x, struct remote_actions *out)
         judge(x, out, RN_CONFIG_CONFIRMED, &x->saved.good, "", "");
 }
 
+// Time in which the machine was suspended, or too busy, is none that the bridge had for an answer.
 static void count_time(struct remote *x, int64_t mono_ms)
 {
     int64_t passed = mono_ms - x->counted_at;
     x->counted_at = mono_ms;
+    if (passed > RAN_MAX_MS)
+        passed = RAN_MAX_MS;
     if (passed < 0 || (x->saved.phase != REMOTE_PROBATION && x->saved.phase != REMOTE_SETTLING))
         return;
     if (x->connected)

@@ -73,9 +73,9 @@ enum remote_event_type {
     REMOTE_OFFER, // a document arrived
     REMOTE_CONNECTED,
     REMOTE_DISCONNECTED,
-    REMOTE_RECEIVED,    // the bridge answered something that was sent on this connection
-    REMOTE_REPORT_SEEN, // the bridge has stored report n
-    REMOTE_TICK,
+    REMOTE_RECEIVED,     // the bridge answered something that was sent on this connection
+    REMOTE_REPORT_SEEN,  // the bridge has stored report n
+    REMOTE_TICK,         // every second, with or without news
     REMOTE_APPLY_FAILED, // the document that REMOTE_APPLY named could not be put in force
     REMOTE_RELOADED,     // what runs was put in force again, over changed local files
 };

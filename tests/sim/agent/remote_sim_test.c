@@ -119,6 +119,27 @@ static void confirms_a_document_once_its_report_was_stored(void **state)
     assert_int_equal(dev.disk.good.revision, 3);
 }
 
+// The machine was suspended, or had no time for the agent: the bridge had no chance to answer.
+static void counts_no_time_in_which_it_did_not_run(void **state)
+{
+    (void)state;
+    for (int connected = 0; connected < 2; connected++) {
+        struct device dev = {0};
+        start_online(&dev);
+        offer(&dev, 3);
+        if (!connected)
+            simple(&dev, REMOTE_DISCONNECTED);
+        dev.now += 3600000;
+        simple(&dev, REMOTE_TICK); // before the answer that waits in the socket
+        simple(&dev, REMOTE_TICK);
+        assert_int_equal(dev.applied.revision, 3);
+        if (!connected)
+            simple(&dev, REMOTE_CONNECTED);
+        seen(&dev);
+        assert_int_equal(dev.reported, RN_CONFIG_CONFIRMED);
+    }
+}
+
 static void waits_until_something_got_through_under_the_old_one(void **state)
 {
     (void)state;
@@ -462,6 +483,7 @@ int main(void)
         cmocka_unit_test(waits_until_something_got_through_under_the_old_one),
         cmocka_unit_test(rolls_back_a_document_that_cuts_the_device_off),
         cmocka_unit_test(counts_the_deadline_across_kills),
+        cmocka_unit_test(counts_no_time_in_which_it_did_not_run),
         cmocka_unit_test(two_restarts_in_probation_roll_back),
         cmocka_unit_test(an_outage_during_probation_does_not_condemn_a_good_document),
         cmocka_unit_test(refuses_what_is_invalid_outdated_or_in_conflict),
