@@ -83,23 +83,26 @@ static void on_store_failed(void *arg, const struct rn_err *why)
     storage_failed(agent->storage, why);
 }
 
-static void on_batch(void *arg, const struct sampler_batch *b)
+static int on_batch(void *arg, const struct sampler_batch *b)
 {
     struct agent *agent = arg;
     struct store_row row;
     struct rn_err err;
     if (!store_of(agent))
-        return;
-    if (storage_append(agent->storage, b, &row, &err) < 0) {
-        rn_log(RN_LOG_ERROR, "batch_dropped", "samples=%llu err=%s", (unsigned long long)b->samples,
-               RN_Q(err.text));
-        return;
+        return RN_ESTATE;
+    int rc = storage_append(agent->storage, b, &row, &err);
+    if (rc < 0) {
+        bool later = rc == RN_ENOMEM; // the sampler keeps it
+        rn_log(later ? RN_LOG_WARN : RN_LOG_ERROR, later ? "batch_put_off" : "batch_dropped",
+               "samples=%llu err=%s", (unsigned long long)b->samples, RN_Q(err.text));
+        return rc;
     }
     const struct store_state *s = store_state(store_of(agent));
     uplink_io_event(
         agent->uplink,
         &(struct uplink_event){.type = UPLINK_COMMITTED, .seq = row.seq, .up_to = s->published});
     uplink_io_event(agent->uplink, &(struct uplink_event){.type = UPLINK_GONE, .low = s->low});
+    return RN_OK;
 }
 
 // ---- the connection -----------------------------------------------------------------------------

@@ -180,12 +180,12 @@ static void print_cbor(struct rn_buf *out, const struct sampler_batch *b)
         fprintf(stderr, "runnel-agent: %s\n", err.text);
 }
 
-static void print_batch(void *arg, const struct sampler_batch *b)
+static int print_batch(void *arg, const struct sampler_batch *b)
 {
     struct printer *p = arg;
     struct rn_buf out;
     if (!p->second)
-        return;
+        return RN_OK;
     rn_buf_init(&out, PRINT_MAX);
     if (p->args->format == COMMAND_CBOR) {
         print_cbor(&out, b);
@@ -197,6 +197,7 @@ static void print_batch(void *arg, const struct sampler_batch *b)
         rn_lp_grid(&out, b->schema, b->grid, &lp);
     }
     print(&out);
+    return RN_OK;
 }
 
 static void print_trouble(void *arg, const char *collector, const char *text)

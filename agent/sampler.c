@@ -106,11 +106,13 @@ void sampler_cut(struct sampler *s)
     struct rn_err err;
     int rc = describe(s, &batch, &err);
     if (rc >= 0)
-        s->hooks.batch(s->hooks.arg, &batch);
+        rc = s->hooks.batch(s->hooks.arg, &batch);
     else if (rc != RN_ENOENT)
         s->hooks.trouble(s->hooks.arg, "window", err.text);
     if (rc == RN_ENOMEM)
         return; // it goes on, and is cut later
+    if (rc < 0)
+        s->refused_before += rn_window_samples(s->window);
     rn_window_clear(s->window);
     s->news.changed = false; // it is in this batch
 }

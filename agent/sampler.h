@@ -35,8 +35,9 @@ struct sampler_stats {
 
 struct sampler_hooks {
     void *arg;
-    // A batch is complete: everything in it is borrowed for the call.
-    void (*batch)(void *arg, const struct sampler_batch *batch);
+    // A batch is complete: everything in it is borrowed for the call. RN_ENOMEM: nothing of it was
+    // taken, and it comes again with what is added to it. Any other error: it is lost and counted.
+    int (*batch)(void *arg, const struct sampler_batch *batch);
     // A collector began to fail (text says why) or works again (text is NULL).
     void (*trouble)(void *arg, const char *collector, const char *text);
 };
@@ -53,8 +54,8 @@ RN_MUST_CHECK int sampler_reconfigure(struct sampler *sampler, const struct conf
 int64_t sampler_run(struct sampler *sampler, int64_t utc_ms, int64_t boot_ms);
 // One tick at utc_ms, whatever the schedule says (collect --once).
 void sampler_once(struct sampler *sampler, int64_t utc_ms, int64_t boot_ms);
-// Cuts what is open, if anything. Without memory it stays open, to be cut with the next batch, or
-// with the tick that it has no room for.
+// Cuts what is open, if anything. Without memory, here or at its owner, it stays open, to be cut
+// with the next batch, or with the tick that it has no room for.
 void sampler_cut(struct sampler *sampler);
 // The open window without cutting it, for the journal. RN_ENOENT: there is nothing in it.
 RN_MUST_CHECK int sampler_peek(struct sampler *sampler, struct sampler_batch *out,

@@ -20,10 +20,10 @@ struct sampler *sampling_sampler(const struct sampling *x)
     return x->sampler;
 }
 
-static void on_batch(void *arg, const struct sampler_batch *batch)
+static int on_batch(void *arg, const struct sampler_batch *batch)
 {
     struct sampling *x = arg;
-    x->hooks.batch(x->hooks.arg, batch);
+    return x->hooks.batch(x->hooks.arg, batch);
 }
 
 static void on_trouble(void *arg, const char *collector, const char *text)

@@ -11,7 +11,7 @@ struct sampling;
 
 struct sampling_hooks {
     void *arg;
-    void (*batch)(void *arg, const struct sampler_batch *batch); // see sampler_hooks
+    int (*batch)(void *arg, const struct sampler_batch *batch); // see sampler_hooks
 };
 
 // config and storage are borrowed.

@@ -317,11 +317,13 @@ int rn_schema_encode(const struct rn_schema *schema, struct rn_buf *out, struct 
     size_t start = out->len;
     struct schema_in msg = {.schema = *schema, .version = SCHEMA_VERSION};
     rec_put(&schema_rec, &msg, out);
-    if (!rn_buf_ok(out) || out->len - start > RN_SCHEMA_MAX_BYTES) {
+    if (rn_buf_status(out) == RN_ENOMEM)
+        result = rn_fail(err, RN_ENOMEM, "no memory for a schema");
+    else if (!rn_buf_ok(out) || out->len - start > RN_SCHEMA_MAX_BYTES)
+        result = rn_fail(err, RN_ELIMIT, "schema is over %d bytes", RN_SCHEMA_MAX_BYTES);
+    if (result)
         out->len = start;
-        return rn_fail(err, RN_ELIMIT, "schema is over %d bytes", RN_SCHEMA_MAX_BYTES);
-    }
-    return RN_OK;
+    return result;
 }
 
 static uint64_t head_bytes(uint64_t value)

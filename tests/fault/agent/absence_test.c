@@ -4,6 +4,7 @@
 #include "agent/fingerprint.h"
 #include "agent/sampler.h"
 #include "agent/state.h"
+#include "agent/storage.h"
 #include "tests/support/faults.h"
 #include <runnel/file.h>
 #include <runnel/wire.h>
@@ -154,6 +155,7 @@ static const struct rn_field_desc fields[] = {{.name = "a", .type = RN_INT, .hel
 static uint32_t nfields; // that are reported
 static int batches;
 static uint64_t batched; // samples of those
+static int refusal;      // RN_OK: batches are taken
 
 static int sample(void *state, const void *conf, const struct collect_env *env, int64_t boot_ms,
                   const struct rn_samples *out, struct rn_err *err)
@@ -166,15 +168,18 @@ static int sample(void *state, const void *conf, const struct collect_env *env, 
     return RN_OK;
 }
 
-static void on_batch(void *arg, const struct sampler_batch *b)
+static int on_batch(void *arg, const struct sampler_batch *b)
 {
     static uint64_t storage[RN_SCHEMA_STORAGE / sizeof(uint64_t)];
     struct rn_schema named;
     (void)arg;
+    if (refusal < 0)
+        return refusal;
     batches++;
     batched += b->samples;
     assert_int_equal(rn_schema_decode(b->object, &named, storage, sizeof storage, NULL), RN_OK);
     assert_int_equal(named.ncolumns, b->schema->ncolumns);
+    return RN_OK;
 }
 
 static void on_trouble(void *arg, const char *collector, const char *text)
@@ -250,6 +255,149 @@ static void a_window_that_is_never_cut_is_counted(void **state)
     config_free(config);
 }
 
+static uint64_t refused_by(const struct sampler *s)
+{
+    struct sampler_stats stats;
+    sampler_get_stats(s, &stats);
+    return stats.refused;
+}
+
+// Its owner could not take a batch: it comes again only if there was no memory, and is counted if
+// it does not.
+static void a_batch_that_is_not_taken_comes_again_or_is_counted(void **state)
+{
+    (void)state;
+    static const struct rn_collector *const table[] = {&grows};
+    const struct sampler_hooks hooks = {.batch = on_batch, .trouble = on_trouble};
+    struct config *config = NULL;
+    struct sampler *s;
+    nfields = 1;
+    batched = 0;
+    assert_int_equal(config_new(&config, table, 1, false, NULL), RN_OK);
+    assert_int_equal(config_finish(config, NULL), RN_OK);
+    int64_t step = config->settings.step_ms, full = 60000 / step;
+    assert_int_equal(sampler_new(&s, config, &hooks, NULL), RN_OK);
+    sampler_once(s, step, 0);
+    refusal = RN_ENOMEM;
+    sampler_cut(s);
+    sampler_once(s, 2 * step, 0);
+    refusal = RN_OK;
+    sampler_cut(s);
+    assert_int_equal(batched, 2);
+    assert_int_equal(refused_by(s), 0);
+    sampler_once(s, 3 * step, 0);
+    refusal = RN_EINVAL;
+    sampler_cut(s);
+    assert_int_equal(refused_by(s), 1);
+    refusal = RN_ENOMEM;
+    for (int64_t tick = 4; tick <= 4 + full; tick++)
+        sampler_once(s, tick * step, 0);
+    assert_int_equal(refused_by(s), 1 + full); // it was full before the last one
+    refusal = RN_OK;
+    sampler_cut(s);
+    assert_int_equal(batched, 3);
+    sampler_free(s);
+    config_free(config);
+}
+
+// ---- a batch on its way into the buffer ---------------------------------------------------------
+
+static int keep_batch(void *arg, const struct sampler_batch *b)
+{
+    struct store_row row;
+    return storage_append(arg, b, &row, NULL);
+}
+
+static void on_changed(void *arg)
+{
+    (void)arg;
+}
+
+static bool sends(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static void on_fatal(void *arg, const struct rn_err *err)
+{
+    (void)arg;
+    fail_msg("%s", err->text);
+}
+
+struct failing {
+    unsigned what;
+    int64_t tick; // while this one's batch is cut
+    long n;
+};
+
+// Three ticks, each cut, the second one from the journal on. True if the allocation failed.
+static bool fill_buffer(struct sampler *s, struct storage *x, const struct failing *f)
+{
+    bool fired = false;
+    for (int64_t tick = 1; tick < 4; tick++) {
+        nfields = tick == 1 ? 1 : 2;
+        sampler_once(s, tick * 10000, tick * 10000);
+        if (tick == 2)
+            storage_journal(x, s);
+        if (tick == f->tick)
+            faults_arm(f->what, f->n, 0);
+        sampler_cut(s);
+        if (tick == f->tick)
+            fired = faults_disarm();
+    }
+    return fired;
+}
+
+static bool buffered_once(const struct config *config, struct rn_loop *loop,
+                          const struct failing *f)
+{
+    char folder[64] = "/tmp/runnel-absence-XXXXXX";
+    const struct storage_hooks hooks = {.changed = on_changed, .sends = sends, .fatal = on_fatal};
+    struct agent_settings settings = config->settings;
+    struct encoder *encoder;
+    struct storage *x;
+    struct sampler *s;
+    assert_non_null(mkdtemp(folder));
+    snprintf(settings.data, sizeof settings.data, "%s", folder);
+    settings.buffer_max_age_ms = 0; // the ticks are from 1970
+    assert_int_equal(encoder_new(&encoder, config_encodings(&settings), NULL), RN_OK);
+    assert_int_equal(storage_new(&x, loop, &settings, encoder, 0, &hooks, NULL), RN_OK);
+    const struct sampler_hooks sampling = {.arg = x, .batch = keep_batch, .trouble = on_trouble};
+    assert_int_equal(sampler_new(&s, config, &sampling, NULL), RN_OK);
+    bool fired = fill_buffer(s, x, f);
+    const struct rn_ledger *ledger = &store_state(storage_store(x))->ledger;
+    if (ledger->produced != 1 + 2 + 2 || ledger->pending != 1 + 2 + 2 || refused_by(s) != 0)
+        fail_msg("kind %u, tick %d, allocation %ld: %llu produced, %llu pending, %llu refused",
+                 f->what, (int)f->tick, f->n, (unsigned long long)ledger->produced,
+                 (unsigned long long)ledger->pending, (unsigned long long)refused_by(s));
+    sampler_free(s);
+    storage_free(x);
+    encoder_free(encoder);
+    assert_int_equal(rn_remove_tree(folder, NULL), RN_OK);
+    return fired;
+}
+
+static void every_sample_is_buffered_once_whatever_allocation_fails(void **state)
+{
+    (void)state;
+    static const struct rn_collector *const table[] = {&grows};
+    static const struct failing cases[] = {
+        {FAULT_ALLOC, 1, 1}, {FAULT_ALLOC, 2, 1}, {FAULT_SQL, 1, 1}, {FAULT_SQL, 2, 1}};
+    struct config *config = NULL;
+    struct rn_loop *loop;
+    int failures = 0;
+    assert_int_equal(config_new(&config, table, 1, false, NULL), RN_OK);
+    assert_int_equal(config_finish(config, NULL), RN_OK);
+    assert_int_equal(rn_loop_new(&loop, NULL), RN_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (struct failing f = cases[i]; buffered_once(config, loop, &f); f.n++)
+            failures++;
+    assert_true(failures > 10);
+    rn_loop_free(loop);
+    config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +407,8 @@ int main(void)
         cmocka_unit_test(epochs_that_cannot_be_read_are_not_begun_anew),
         cmocka_unit_test(a_batch_is_sent_under_its_own_schema),
         cmocka_unit_test(a_window_that_is_never_cut_is_counted),
+        cmocka_unit_test(a_batch_that_is_not_taken_comes_again_or_is_counted),
+        cmocka_unit_test(every_sample_is_buffered_once_whatever_allocation_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

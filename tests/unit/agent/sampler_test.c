@@ -72,7 +72,7 @@ struct seen {
     int64_t t_first_ms, t_last_ms, step_ms;
 };
 
-static void on_batch(void *arg, const struct sampler_batch *b)
+static int on_batch(void *arg, const struct sampler_batch *b)
 {
     struct seen *seen = arg;
     seen->batches++;
@@ -81,6 +81,7 @@ static void on_batch(void *arg, const struct sampler_batch *b)
     seen->t_first_ms = b->t_first_ms;
     seen->t_last_ms = b->t_last_ms;
     seen->step_ms = (int64_t)(b->schema->step * b->schema->unit_ns / 1000000);
+    return RN_OK;
 }
 
 static void on_trouble(void *arg, const char *collector, const char *text)
