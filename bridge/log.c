@@ -248,11 +248,21 @@ int log_find_object(struct log *log, const uint8_t hash[RN_HASH_BYTES], int64_t 
     return segment_find_object(log->open, hash, number, err);
 }
 
+// A group without rows is never committed: what has become of its transaction ends here. One with
+// rows that lost them fails with each further row and, as a whole, with the commit.
+static int put_failed(struct log *log, int rc)
+{
+    if (rc && log->next == log->head + 1)
+        log_rollback(log);
+    return rc;
+}
+
 int log_put_object(struct log *log, const uint8_t hash[RN_HASH_BYTES], struct rn_span body,
                    int64_t *number, struct rn_err *err)
 {
     int rc = check_room(log, err);
-    return rc == RN_OK ? segment_put_object(log->open, hash, body, number, err) : rc;
+    return rc == RN_OK ? put_failed(log, segment_put_object(log->open, hash, body, number, err))
+                       : rc;
 }
 
 uint64_t log_numbers(const struct log *log)
@@ -268,7 +278,7 @@ int log_append(struct log *log, const struct log_row *row, uint64_t *position, s
     rc = segment_append(log->open, log->next, row, err);
     if (rc == RN_OK)
         *position = log->next++;
-    return rc;
+    return put_failed(log, rc);
 }
 
 void log_rollback(struct log *log)

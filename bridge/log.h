@@ -46,7 +46,8 @@ RN_MUST_CHECK int log_find_object(struct log *log, const uint8_t hash[RN_HASH_BY
 RN_MUST_CHECK int log_put_object(struct log *log, const uint8_t hash[RN_HASH_BYTES],
                                  struct rn_span body, int64_t *number, struct rn_err *err);
 uint64_t log_numbers(const struct log *log); // never 0
-// append any number, then commit: one transaction. Positions are given out by append.
+// append any number, then commit: one transaction. Positions are given out by append. An error may
+// have undone what was appended before it: everything up to the commit, which included, then fails.
 RN_MUST_CHECK int log_append(struct log *log, const struct log_row *row, uint64_t *position,
                              struct rn_err *err);
 RN_MUST_CHECK int log_commit(struct log *log, struct rn_err *err);

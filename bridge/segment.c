@@ -236,9 +236,19 @@ static int failed(const struct rn_err *err)
     return err && err->code < 0 ? err->code : RN_EIO;
 }
 
+// After some errors (memory, disk) SQLite has ended the transaction by itself.
+static int check_group(const struct segment *segment, struct rn_err *err)
+{
+    if (segment->begun && !rn_db_in_transaction(segment->db))
+        return rn_fail(err, RN_EIO, "the group's transaction was lost to an earlier error");
+    return RN_OK;
+}
+
 static int begin(struct segment *segment, struct rn_err *err)
 {
-    int rc = segment->begun ? RN_OK : rn_db_begin(segment->db, err);
+    if (segment->begun)
+        return check_group(segment, err); // a row would be committed alone
+    int rc = rn_db_begin(segment->db, err);
     segment->begun = rc == RN_OK;
     return rc;
 }
@@ -271,7 +281,9 @@ int segment_commit(struct segment *segment, struct rn_err *err)
 {
     if (!segment->begun)
         return RN_OK;
-    int rc = rn_db_commit(segment->db, err);
+    int rc = check_group(segment, err);
+    if (rc == RN_OK)
+        rc = rn_db_commit(segment->db, err);
     if (rc)
         rn_db_rollback(segment->db);
     segment->begun = false;

@@ -32,6 +32,9 @@ RN_MUST_CHECK int rn_db_check(struct rn_db *db, struct rn_err *err);
 RN_MUST_CHECK int rn_db_begin(struct rn_db *db, struct rn_err *err); // BEGIN IMMEDIATE
 RN_MUST_CHECK int rn_db_commit(struct rn_db *db, struct rn_err *err);
 void rn_db_rollback(struct rn_db *db); // harmless outside a transaction
+// False also when SQLite has rolled back by itself: it does after a statement of any kind that had
+// no memory, or that the disk refused.
+bool rn_db_in_transaction(const struct rn_db *db);
 RN_MUST_CHECK int rn_db_checkpoint(struct rn_db *db, struct rn_err *err); // TRUNCATE
 int64_t rn_db_last_rowid(struct rn_db *db);
 int64_t rn_db_changes(struct rn_db *db);

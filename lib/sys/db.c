@@ -294,6 +294,11 @@ void rn_db_rollback(struct rn_db *db)
         sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
 }
 
+bool rn_db_in_transaction(const struct rn_db *db)
+{
+    return !sqlite3_get_autocommit(db->handle);
+}
+
 int rn_db_checkpoint(struct rn_db *db, struct rn_err *err)
 {
     int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);

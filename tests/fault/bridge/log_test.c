@@ -2,7 +2,9 @@
 // full budgets refuse, and readers see every row once and in order whatever the writer does
 // meanwhile.
 #include "bridge/log.h"
+#include "tests/support/faults.h"
 
+#include <errno.h>
 #include <runnel/crc.h>
 #include <runnel/crypto.h>
 #include <runnel/file.h>
@@ -469,6 +471,107 @@ static void rows_that_a_sealed_segment_took_since_are_replayed(void **state)
     log_close(log);
 }
 
+// ---- a group that an error undoes --------------------------------------------------------------
+
+struct grouped {
+    uint64_t seq[8]; // of what is in the log, by position
+    uint64_t n, committed;
+};
+
+// Bodies of several pages: their appending needs memory and reads the file.
+static bool append_large(struct bench *b, struct log *log, struct grouped *g, uint64_t seq)
+{
+    static uint8_t body[20000];
+    uint64_t position;
+    int64_t schema;
+    if (log_find_object(log, b->hash, &schema, NULL) != RN_OK &&
+        log_put_object(log, b->hash, (struct rn_span){b->schema, b->schema_len}, &schema, NULL) < 0)
+        return false;
+    struct log_row row = {.dev = "dev",
+                          .install = 9,
+                          .seq = seq,
+                          .type = 'm',
+                          .schema = schema,
+                          .body = {body, sizeof body}};
+    if (log_append(log, &row, &position, NULL) < 0)
+        return false;
+    assert_int_equal(position, g->n + 1);
+    g->seq[g->n++] = seq;
+    return true;
+}
+
+static void commit_group(struct log *log, struct grouped *g)
+{
+    if (log_commit(log, NULL) == RN_OK)
+        g->committed = g->n;
+    g->n = g->committed;
+    assert_int_equal(log_head(log), g->committed);
+}
+
+static void see_grouped(void *arg, const struct log_head_row *row)
+{
+    const struct grouped *g = arg;
+    assert_in_range(row->position, 1, g->committed);
+    assert_int_equal(row->seq, g->seq[row->position - 1]);
+}
+
+// The nth call fails while the second of three is appended; nothing may come of a group but all of
+// it, or the whole group is refused.
+static bool lose_a_group(struct bench *b, unsigned what, long nth, int error, uint64_t before)
+{
+    struct grouped g = {0};
+    struct log *log = open_log(b);
+    (void)make_body(b, 1);
+    if (before) {
+        assert_true(append_large(b, log, &g, 1));
+        commit_group(log, &g);
+        assert_int_equal(g.committed, 1);
+    }
+    if (before == 2)
+        assert_true(append_large(b, log, &g, 2));
+    faults_arm(what, nth, error);
+    (void)append_large(b, log, &g, 3);
+    bool met = faults_disarm();
+    (void)append_large(b, log, &g, 4);
+    commit_group(log, &g);
+    assert_true(append_large(b, log, &g, 5)); // and it goes on
+    commit_group(log, &g);
+    assert_int_equal(g.committed, g.n);
+    assert_int_equal(g.seq[g.n - 1], 5);
+    log_close(log);
+    log = open_log(b);
+    assert_string_equal(log_quarantined(log), "");
+    assert_int_equal(log_head(log), g.committed);
+    assert_int_equal(log_heads(log, 0, RN_ID_MAX, 10, &g, see_grouped, NULL), g.committed);
+    log_close(log);
+    return met;
+}
+
+static void a_group_that_an_error_undoes_is_refused_whole(void **state)
+{
+    struct bench *b = *state;
+    static const struct {
+        unsigned what;
+        int error;
+    } kinds[] = {{FAULT_SQL, 0}, {FAULT_READ, EIO}, {FAULT_WRITE, ENOSPC}, {FAULT_ALLOC, 0}};
+    b->conf.segment_bytes = 1 << 20;
+    long faults = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        for (uint64_t before = 0; before < 3; before++) {
+            bool met = true;
+            for (long n = 1; met; n++) {
+                met = lose_a_group(b, kinds[i].what, n, kinds[i].error, before);
+                faults += met;
+                assert_int_equal(teardown(state), 0);
+                struct log_conf conf = b->conf;
+                assert_int_equal(setup(state), 0);
+                conf.folder = b->conf.folder;
+                b->conf = conf;
+            }
+        }
+    assert_true(faults > 10);
+}
+
 static void one_device_is_read_through_all_segments(void **state)
 {
     struct bench *b = *state;
@@ -513,6 +616,7 @@ int main(void)
         TEST(retention_keeps_what_a_cursor_needs_and_what_history_allows),
         TEST(replay_gives_the_saved_state_and_the_rows_after_it),
         TEST(rows_that_a_sealed_segment_took_since_are_replayed),
+        TEST(a_group_that_an_error_undoes_is_refused_whole),
         TEST(one_device_is_read_through_all_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
