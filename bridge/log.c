@@ -389,12 +389,16 @@ static int replay_sealed(struct log *log, void *arg,
     if (rc)
         return rc;
     rc = segment_saved(last, arg, saved, err);
-    if (rc == RN_OK)
-        rc = segment_sealed_upto(last, &upto, err);
+    if (rc) {
+        segment_close(last);
+        return rc;
+    }
+    rc = segment_sealed_upto(last, &upto, err);
     if (rc == RN_OK)
         rc = segment_heads(last, upto, RN_ID_MAX, UINT32_MAX, arg, row, err);
     segment_close(last);
-    return rc < 0 ? rc : RN_OK;
+    // What is damaged there is lost as in any segment: it keeps no bridge from starting.
+    return rc < 0 && rc != RN_ECORRUPT ? rc : RN_OK;
 }
 
 int log_replay(struct log *log, void *arg,
