@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINE_BUF_MAX (4 << 20) // more than any point's line
+#define LINE_BUF_MAX (16 << 20) // more than any point: RN_BATCH_MAX_TEXT escaped, and its names
 
 // ---- dead letters -----------------------------------------------------------------------------
 

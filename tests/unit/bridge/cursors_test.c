@@ -207,7 +207,7 @@ static void start(struct bench *b)
         .time_past_ms = b->past_ms,
         .time_future_ms = 3600000,
         .schema_cache_bytes = 1 << 20,
-        .dead_max_bytes = 1 << 20,
+        .dead_max_bytes = 16 << 20,
         .max_last_values = 100,
         .cursor = b->conf,
         .ncursors = b->ncursors,
@@ -484,6 +484,64 @@ static void points_outside_the_time_window_are_dead_lettered_not_written(void **
     deadletters_close(dead);
 }
 
+// 64 fields of one tick, out of the time window, each a text of 65,535 quotes: 65 kB of batch,
+// since all are the same, and more than 8 MB of line protocol.
+static void append_longest_point(struct bench *b)
+{
+    enum { LONG = 8192, FIELDS = RN_BATCH_MAX_TEXT / LONG };
+    static uint64_t work[RN_ENCODE_WORK / sizeof(uint64_t)];
+    static struct rn_field fields[FIELDS];
+    static char names[FIELDS][12];
+    static uint8_t text[LONG];
+    const struct rn_coding with = {0};
+    struct rn_group group = fixture_group[0];
+    struct rn_err err;
+    struct rn_grid grid;
+    struct rn_buf body;
+    memset(text, '"', sizeof text);
+    size_t size = rn_grid_bytes(1, FIELDS, FIELDS * LONG);
+    void *storage = malloc(size);
+    assert_non_null(storage);
+    fixture_ok(rn_grid_init(&grid, 1, FIELDS, FIELDS * LONG, storage, size, &err), &err);
+    grid.times[0] = now() - 2 * 86400000;
+    for (uint32_t i = 0; i < FIELDS; i++) {
+        snprintf(names[i], sizeof names[i], "t%u", i);
+        fields[i] = (struct rn_field){.name = rn_span_text(names[i]), .type = RN_TEXT, .mul = 1};
+        fixture_ok(rn_grid_set_text(&grid, i, 0, (struct rn_span){text, sizeof text}), &err);
+    }
+    group.fields = fields;
+    group.nfields = FIELDS;
+    struct rn_schema schema = b->fix.schema, before = schema;
+    schema.groups = &group;
+    schema.ncolumns = FIELDS;
+    b->fix.schema = schema;
+    rn_buf_init(&body, RN_BATCH_MAX_BYTES);
+    fixture_ok(
+        rn_batch_encode_as(RN_ENC_RANGE, &schema, 1, &with, &grid, work, sizeof work, &body, &err),
+        &err);
+    fixture_append_body(&b->fix, "dev-a", rn_buf_span(&body));
+    b->fix.schema = before;
+    rn_buf_release(&body);
+    free(storage);
+}
+
+static void the_longest_point_that_there_can_be_is_dead_lettered_too(void **state)
+{
+    struct bench *b = *state;
+    b->ncursors = 1;
+    append_longest_point(b);
+    fill(b, 1, 10, 0);
+    start(b);
+    wait_for(b, all_at_head, "it holds up nobody");
+    assert_int_equal(atomic_load(&b->sink[0].points), 10);
+    struct deadletters *dead = open_dead(b);
+    struct seen seen = {0};
+    struct rn_err err;
+    assert_int_equal(deadletters_list(dead, "first", 0, 10, see, &seen, &err), 1);
+    assert_in_range(seen.len, 2 * RN_BATCH_MAX_TEXT, 3 * RN_BATCH_MAX_TEXT);
+    deadletters_close(dead);
+}
+
 static void a_batch_that_does_not_decode_is_refused_kept_and_told_again_after_a_restart(
     void **state)
 {
@@ -729,6 +787,7 @@ int main(void)
         TEST(stops_within_a_second_while_a_sink_does_not_answer),
         TEST(a_poison_point_is_dead_lettered_alone_and_can_be_replayed),
         TEST(points_outside_the_time_window_are_dead_lettered_not_written),
+        TEST(the_longest_point_that_there_can_be_is_dead_lettered_too),
         TEST(a_batch_that_does_not_decode_is_refused_kept_and_told_again_after_a_restart),
         TEST(the_state_of_a_sink_is_committed_before_it_first_writes),
         TEST(a_database_that_may_have_lost_what_it_took_is_written_again),
