@@ -278,6 +278,10 @@ static int open_fleet(struct bridge *bridge, struct rn_err *err)
                                        .duplicate_clear_ms = s->live_duplicate_clear_ms}};
     struct deadletters_conf dead = {s->data, s->dead_max_bytes, s->dead_max_age_ms};
     int rc = fleet_open(&bridge->fleet, &conf, rn_clock_mono_ms(), err);
+    if (rc == RN_OK && fleet_quarantined(bridge->fleet)[0])
+        rn_log(RN_LOG_ERROR, "fleet_damaged",
+               "kept_as=%s advice=\"devices are known again when they are heard\"",
+               RN_Q(fleet_quarantined(bridge->fleet)));
     return rc == RN_OK ? deadletters_open(&bridge->dead, &dead, err) : rc;
 }
 

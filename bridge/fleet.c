@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define PATH_LEN 512
 
 static const char create_sql[] =
     "CREATE TABLE IF NOT EXISTS device(dev TEXT PRIMARY KEY, state INTEGER NOT NULL,"
@@ -34,6 +37,7 @@ struct fleet_store {
     struct rn_stmt *stmt[NSTMTS];
     uint32_t max_devices;
     uint32_t save_at; // where the next save begins to look
+    char quarantined[PATH_LEN + 16];
 };
 
 // ---- devices -----------------------------------------------------------------------------------
@@ -246,9 +250,38 @@ static int load(struct fleet *fleet, int64_t now_ms, struct rn_err *err)
     return rc;
 }
 
+static int open_db(struct fleet_store *store, const char *path, struct rn_err *err)
+{
+    struct rn_db_conf conf = {.path = path};
+    int rc = rn_db_open(&store->db, &conf, err);
+    if (rc == RN_OK)
+        rc = rn_db_check(store->db, err);
+    if (rc == RN_OK)
+        rc = rn_db_exec(store->db, create_sql, err);
+    if (rc) {
+        rn_db_close(store->db);
+        store->db = NULL;
+    }
+    return rc;
+}
+
+static int quarantine(struct fleet_store *store, const char *path, struct rn_err *err)
+{
+    static const char *const tails[] = {"-wal", "-shm"}; // not to be applied to another file
+    char name[PATH_LEN + 8];
+    snprintf(store->quarantined, sizeof store->quarantined, "%s.damaged", path);
+    if (rename(path, store->quarantined) != 0)
+        return rn_fail_errno(err, "cannot put aside the damaged %s", path);
+    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
+        snprintf(name, sizeof name, "%s%s", path, tails[i]);
+        unlink(name);
+    }
+    return open_db(store, path, err);
+}
+
 static int open_store(struct fleet *fleet, const struct fleet_conf *conf, struct rn_err *err)
 {
-    char path[512];
+    char path[PATH_LEN];
     uint64_t seed;
     struct fleet_store *store = fleet->store;
     store->max_devices = conf->max_devices;
@@ -259,10 +292,9 @@ static int open_store(struct fleet *fleet, const struct fleet_conf *conf, struct
     rc = rn_path_join(path, sizeof path, conf->folder, "fleet.db", err);
     if (rc)
         return rc;
-    struct rn_db_conf db = {.path = path};
-    rc = rn_db_open(&store->db, &db, err);
-    if (rc == RN_OK)
-        rc = rn_db_exec(store->db, create_sql, err);
+    rc = open_db(store, path, err);
+    if (rc == RN_ECORRUPT)
+        rc = quarantine(store, path, err);
     for (int i = 0; rc == RN_OK && i < NSTMTS; i++)
         rc = rn_db_prepare(&store->stmt[i], store->db, statement_sql[i], err);
     return rc;
@@ -290,6 +322,11 @@ int fleet_open(struct fleet **out, const struct fleet_conf *conf, int64_t now_ms
     }
     *out = fleet;
     return RN_OK;
+}
+
+const char *fleet_quarantined(const struct fleet *fleet)
+{
+    return fleet->store->quarantined;
 }
 
 void fleet_close(struct fleet *fleet)

@@ -91,10 +91,12 @@ struct fleet {
     struct fleet_store *store;
 };
 
-// Opens fleet.db and loads what it holds.
+// Opens fleet.db and loads what it holds. A damaged file is put aside, and begun anew.
 RN_MUST_CHECK int fleet_open(struct fleet **out, const struct fleet_conf *conf, int64_t now_ms,
                              struct rn_err *err);
 void fleet_close(struct fleet *fleet);
+// The new name of a damaged file that fleet_open put aside, or "".
+const char *fleet_quarantined(const struct fleet *fleet);
 struct fleet_device *fleet_find(const struct fleet *fleet, const char *name);
 // Made if it is not there. NULL at the maximum (counted) or without memory.
 struct fleet_device *fleet_get(struct fleet *fleet, const char *name, int64_t now_ms,

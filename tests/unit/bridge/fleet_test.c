@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -127,12 +128,60 @@ static void a_bucket_lets_a_burst_through_and_then_a_trickle(void **state)
     assert_int_equal(passed, 5);
 }
 
+// Bytes over what is at `at`, or cut there.
+static void damage(const char *bytes, long at)
+{
+    char path[100];
+    snprintf(path, sizeof path, "%s/fleet.db", folder);
+    if (!bytes) {
+        assert_int_equal(truncate(path, at), 0);
+        return;
+    }
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    assert_int_equal(fwrite(bytes, 1, strlen(bytes), file), strlen(bytes));
+    assert_int_equal(fclose(file), 0);
+}
+
+static void a_damaged_file_is_put_aside_and_begun_anew(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        long at;
+    } harm[] = {{"this is no database any more", 0},
+                {"garbage in the second page garbage in the second page", 4096},
+                {NULL, 5000},
+                {NULL, 100}};
+    struct rn_err err;
+    for (size_t i = 0; i < sizeof harm / sizeof harm[0]; i++) {
+        struct fleet *fleet = open_fleet();
+        assert_string_equal(fleet_quarantined(fleet), "");
+        assert_non_null(fleet_get(fleet, "dev1", 0, 0));
+        assert_true(fleet_save(fleet, 10, &err) >= 0);
+        fleet_close(fleet);
+        damage(harm[i].bytes, harm[i].at);
+        fleet = open_fleet();
+        assert_int_equal(fleet->count, 0);
+        assert_int_equal(access(fleet_quarantined(fleet), F_OK), 0);
+        assert_non_null(fleet_get(fleet, "dev2", 0, 0));
+        assert_int_equal(fleet_save(fleet, 10, &err), 1);
+        fleet_close(fleet);
+        fleet = open_fleet();
+        assert_string_equal(fleet_quarantined(fleet), "");
+        assert_non_null(fleet_find(fleet, "dev2"));
+        fleet_close(fleet);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_device_survives_a_restart_with_its_installs_and_status),
+        TEST(a_damaged_file_is_put_aside_and_begun_anew),
         TEST(there_are_at_most_so_many_devices),
         TEST(an_install_that_makes_room_is_gone_everywhere),
         TEST(a_bucket_lets_a_burst_through_and_then_a_trickle),
