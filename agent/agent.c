@@ -509,6 +509,13 @@ void agent_flush(struct agent *agent)
     sampler_cut(sampling_sampler(agent->sampling));
 }
 
+// A subscription that is made again brings what is retained (MQTT 5, 3.8.4).
+void agent_ask_config(struct agent *agent)
+{
+    struct rn_mqtt *mqtt = connection_mqtt(agent->connection);
+    (void)!rn_mqtt_subscribe(mqtt, agent->downlink.topic_config, 1, NULL);
+}
+
 int agent_publish_report(struct agent *agent, struct rn_span payload)
 {
     return presence_report(agent->presence, payload);

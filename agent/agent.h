@@ -57,6 +57,8 @@ const struct uplink_stats *agent_uplink_stats(const struct agent *agent);
 // Answers of the bridge are wanted at once from now on, or may wait again.
 void agent_set_hurry(struct agent *agent, bool hurry);
 void agent_flush(struct agent *agent); // cuts the open window and sends it
+// Has the broker send the desired configuration that it keeps once more.
+void agent_ask_config(struct agent *agent);
 // What statuses say is running; a change is told at once.
 void agent_set_running(struct agent *agent, uint64_t revision, const uint8_t hash[RN_HASH_BYTES]);
 // Publishes a report (QoS 1). RN_ESTATE: not connected.

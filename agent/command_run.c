@@ -210,6 +210,11 @@ static uint64_t install_of(void *arg)
     return agent_install(((struct device *)arg)->agent);
 }
 
+static void ask_config(void *arg)
+{
+    agent_ask_config(((struct device *)arg)->agent);
+}
+
 static int add_remote(struct device *device, struct rn_err *err)
 {
     const struct remote_io_hooks hooks = {.arg = device,
@@ -219,7 +224,8 @@ static int add_remote(struct device *device, struct rn_err *err)
                                           .report = send_report,
                                           .flush = flush,
                                           .hurry = hurry,
-                                          .install = install_of};
+                                          .install = install_of,
+                                          .again = ask_config};
     return remote_io_new(&device->remote, agent_config(device->agent), agent_state(device->agent),
                          &hooks, rn_clock_utc_ms(), err);
 }

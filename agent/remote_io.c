@@ -16,6 +16,8 @@ enum {
     OFFERS_EVERY_MS = 2000,
     EVERY_MS = 5000, // of counted time and of reports, with deadlines long enough
     REPORT_MAX = 1024,
+    AGAIN_MIN_MS = 5000, // until a document that was put off is asked for; doubles
+    AGAIN_MAX_MS = 3600000,
 };
 
 struct remote_io {
@@ -29,6 +31,7 @@ struct remote_io {
     uint64_t told_n; // report that was logged last
     int64_t offers_at;
     uint32_t offers_left;
+    int64_t again_at, again_ms; // when to ask for a document, and the wait; 0: none was put off
     struct rn_complaint malformed, flooded, not_kept, put_off;
 };
 
@@ -287,6 +290,26 @@ static int validate(struct remote_io *io, struct rn_span payload, bool *moving,
     return rc;
 }
 
+// No verdict: it comes again with the next connection, which may be weeks away, or when asked for.
+static void put_off(struct remote_io *io, int64_t mono_ms, const char *why)
+{
+    rn_complain(&io->put_off, mono_ms, 60000, RN_LOG_WARN, "remote_config_put_off",
+                "device=%s err=%s", io->local->settings.device, RN_Q(why));
+    if (io->again_ms > 0)
+        return;
+    io->again_ms = AGAIN_MIN_MS;
+    io->again_at = mono_ms + io->again_ms;
+}
+
+static void ask_again(struct remote_io *io, int64_t mono_ms)
+{
+    if (io->again_ms == 0 || mono_ms < io->again_at || !io->hooks.again)
+        return;
+    io->hooks.again(io->hooks.arg);
+    io->again_ms = 2 * io->again_ms < AGAIN_MAX_MS ? 2 * io->again_ms : AGAIN_MAX_MS;
+    io->again_at = mono_ms + io->again_ms;
+}
+
 void remote_io_offer(struct remote_io *io, struct rn_span message, int64_t utc_ms, int64_t mono_ms)
 {
     struct remote_event event = {.type = REMOTE_OFFER};
@@ -303,9 +326,8 @@ void remote_io_offer(struct remote_io *io, struct rn_span message, int64_t utc_m
     bool whole = rc >= 0 || rc == RN_EACCESS;
     if (rc >= 0)
         rc = validate(io, payload, &event.moves, &fault, &err);
-    if (remote_doc_passing(rc)) { // no verdict: it comes again with the next connection
-        rn_complain(&io->put_off, mono_ms, 60000, RN_LOG_WARN, "remote_config_put_off",
-                    "device=%s err=%s", io->local->settings.device, RN_Q(err.text));
+    if (remote_doc_passing(rc)) {
+        put_off(io, mono_ms, err.text);
         return;
     }
     if (!whole) {
@@ -315,8 +337,11 @@ void remote_io_offer(struct remote_io *io, struct rn_span message, int64_t utc_m
     }
     rn_buf_clear(&io->offered);
     rn_buf_append(&io->offered, payload.data, payload.len);
-    if (!rn_buf_ok(&io->offered))
-        return; // out of memory: the bridge offers it again
+    if (!rn_buf_ok(&io->offered)) {
+        put_off(io, mono_ms, "out of memory");
+        return;
+    }
+    io->again_ms = 0;
     event.acceptable = rc >= 0;
     event.path = fault.path;
     event.reason = fault.reason;
@@ -395,6 +420,7 @@ void remote_io_start(struct remote_io *io, int64_t mono_ms)
 
 void remote_io_connection(struct remote_io *io, bool connected, int64_t mono_ms)
 {
+    io->again_ms = 0; // it comes by itself
     feed_plain(io, connected ? REMOTE_CONNECTED : REMOTE_DISCONNECTED, mono_ms);
 }
 
@@ -412,6 +438,7 @@ void remote_io_tick(struct remote_io *io, int64_t mono_ms)
 {
     if (io->unsaved)
         (void)persist(io, mono_ms);
+    ask_again(io, mono_ms);
     feed_plain(io, REMOTE_TICK, mono_ms);
 }
 

@@ -26,6 +26,8 @@ struct remote_io_hooks {
     // A verdict is waited for: answers are wanted at once, or (again) not. May be NULL.
     void (*hurry)(void *arg, bool on);
     uint64_t (*install)(void *arg);
+    // The document there was no verdict on is wanted once more. May be NULL.
+    void (*again)(void *arg);
 };
 
 // local: the configuration that runs now (a copy is made). state: NULL where there is no disk; then

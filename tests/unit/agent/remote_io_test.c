@@ -31,7 +31,8 @@ struct device {
     uint64_t running, reports, report_n;
     struct rn_report report; // texts below
     char path[REMOTE_TEXT], reason[REMOTE_TEXT];
-    bool connected, refuse;
+    bool connected, refuse, no_memory;
+    int asked;          // for the document, once more
     int calls, kill_at; // the process ends before the kill_at-th call of a hook
 };
 
@@ -44,6 +45,8 @@ static void call(struct device *dev)
 static int check(void *arg, const struct config *config, struct rn_err *err)
 {
     call(arg);
+    if (((struct device *)arg)->no_memory)
+        return rn_fail(err, RN_ENOMEM, "out of memory");
     if (config->settings.mqtt_addresses.count > 1)
         return rn_fail(err, RN_EINVAL, "mqtt.addresses: more than one");
     return RN_OK;
@@ -100,6 +103,11 @@ static uint64_t install(void *arg)
     return 77;
 }
 
+static void again(void *arg)
+{
+    ((struct device *)arg)->asked++;
+}
+
 // ---- life of a device ---------------------------------------------------------------------------
 
 static struct config *local_config(const struct device *dev, const char *more)
@@ -124,7 +132,8 @@ static void start_with(struct device *dev, const char *more)
                                           .running = running,
                                           .report = report,
                                           .flush = flush,
-                                          .install = install};
+                                          .install = install,
+                                          .again = again};
     struct config *local = local_config(dev, more);
     struct rn_err err;
     bool renewed;
@@ -351,6 +360,53 @@ static void paths_are_local_matters_unless_the_local_file_says_otherwise(void **
     assert_string_equal(dev->path, "config_key_file");
     offer(dev, &(struct doc){.revision = 3, .key = "sysfs", .value = "/x"});
     assert_int_equal(dev->report.state, RN_CONFIG_PROBATION);
+}
+
+// On a connection that lives for weeks nothing brings it by itself.
+static void a_document_that_was_put_off_is_asked_for_until_there_is_a_verdict(void **state)
+{
+    struct device *dev = *state;
+    start(dev);
+    set_connected(dev, true);
+    pass(dev, 60000);
+    assert_int_equal(dev->asked, 0);
+    dev->no_memory = true;
+    offer(dev, &good);
+    assert_int_equal(dev->reports, 0);
+    pass(dev, 4500);
+    assert_int_equal(dev->asked, 0);
+    pass(dev, 500);
+    assert_int_equal(dev->asked, 1);
+    offer(dev, &good); // it came; the next question is 10 s after the first, then 20, 40 ..
+    pass(dev, 9500);
+    assert_int_equal(dev->asked, 1);
+    pass(dev, 500);
+    assert_int_equal(dev->asked, 2);
+    pass(dev, 24 * 3600000);
+    assert_in_range(dev->asked, 24, 24 + 10);
+    int asked = dev->asked;
+    dev->no_memory = false;
+    offer(dev, &good);
+    assert_int_equal(dev->report.state, RN_CONFIG_PROBATION);
+    seen(dev);
+    pass(dev, 2 * 3600000);
+    assert_int_equal(dev->asked, asked);
+}
+
+static void with_a_new_connection_it_comes_unasked(void **state)
+{
+    struct device *dev = *state;
+    start(dev);
+    set_connected(dev, true);
+    dev->no_memory = true;
+    offer(dev, &good);
+    set_connected(dev, false);
+    set_connected(dev, true);
+    pass(dev, 60000);
+    assert_int_equal(dev->asked, 0);
+    offer(dev, &good);
+    pass(dev, 5000);
+    assert_int_equal(dev->asked, 1);
 }
 
 static void a_flood_of_documents_is_cut_off(void **state)
@@ -648,6 +704,8 @@ int main(void)
         TEST(without_a_trusted_clock_nothing_has_expired),
         TEST(takes_unsigned_ones_only_where_the_local_file_says_so),
         TEST(paths_are_local_matters_unless_the_local_file_says_otherwise),
+        TEST(a_document_that_was_put_off_is_asked_for_until_there_is_a_verdict),
+        TEST(with_a_new_connection_it_comes_unasked),
         TEST(a_flood_of_documents_is_cut_off),
         TEST(garbage_is_not_answered),
         TEST(puts_in_force_reports_confirms_and_keeps),
