@@ -3,6 +3,9 @@
 
 #define COMPLAINT_MS 60000
 #define ASK_AGAIN_MS 5000 // then another device may be asked, and who waits for it is
+// Those: a few at once, then one after the other.
+#define MORE_BURST    16
+#define MORE_EVERY_MS 500
 
 // ---- asking ------------------------------------------------------------------------------------
 
@@ -30,10 +33,16 @@ static void need(const struct arrival *a, struct fleet_install *in, enum rn_obje
     arrival_answer_soon(a);
 }
 
-// A device that never gives what it is asked for keeps nobody else from giving it.
-static bool waits_long(const struct arrival *a, const struct fleet_install *in, int64_t object)
+// A device that never gives what it is asked for keeps nobody else from giving it. Of a whole fleet
+// that waits some are asked, and the same one not again before it has waited anew.
+static bool waits_long(struct keys *keys, const struct arrival *a, struct fleet_install *in,
+                       int64_t object)
 {
-    return in->waits_for == object && a->now.mono_ms - in->waits_ms >= ASK_AGAIN_MS;
+    if (in->waits_for != object || a->now.mono_ms - in->waits_ms < ASK_AGAIN_MS ||
+        !fleet_bucket_take(&keys->more, a->now.mono_ms, MORE_BURST, MORE_EVERY_MS))
+        return false;
+    in->waits_ms = a->now.mono_ms;
+    return true;
 }
 
 // The content of an object that many devices may have (a schema: then one of them is asked) or this
@@ -42,7 +51,7 @@ static void need_content(struct keys *keys, const struct arrival *a, struct flee
                          enum rn_object kind, uint32_t id, int64_t object)
 {
     if (kind != RN_OBJECT_SCHEMA || may_ask(keys, object, a->dev, a->now.mono_ms) ||
-        waits_long(a, in, object))
+        waits_long(keys, a, in, object))
         need(a, in, kind, id, true);
 }
 

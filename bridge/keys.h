@@ -17,6 +17,7 @@ struct keys_asked {
 
 struct keys {                            // zeroed: nobody was asked
     struct keys_asked asked[KEYS_ASKED]; // schemas that somebody was asked for lately
+    struct fleet_bucket more;            // asked although somebody was, since they wait for long
     struct rn_complaint schemas;         // about schemas.db
 };
 
