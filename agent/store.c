@@ -189,8 +189,8 @@ static void bind_row(struct rn_stmt *stmt, int at, const struct store *store,
     rn_bind_blob(stmt, at + 9, row->body);
 }
 
-static int drop_row(struct store *store, const struct store_row *row, enum ledger_fate fate,
-                    struct rn_err *err)
+int store_drop_row(struct store *store, const struct store_row *row, enum ledger_fate fate,
+                   struct rn_err *err)
 {
     rn_bind_int(store->stmt[SQL_DROP], 1, (int64_t)row->seq);
     int rc = rn_stmt_run(store->stmt[SQL_DROP], err);
@@ -203,7 +203,7 @@ static int drop_row(struct store *store, const struct store_row *row, enum ledge
 
 static int evict_row(struct store *store, const struct store_row *row, struct rn_err *err)
 {
-    int rc = drop_row(store, row, LEDGER_EVICTED, err);
+    int rc = store_drop_row(store, row, LEDGER_EVICTED, err);
     return rc < 0 ? rc : store_gone_evicted(store, row, err);
 }
 
@@ -319,7 +319,7 @@ int store_journal(struct store *store, const struct store_row *row, struct rn_er
     return rc < 0 ? rc : store_end(store, journal(store, row, err), err);
 }
 
-static void read_row(struct rn_stmt *stmt, struct store_row *row)
+void store_read_row(struct rn_stmt *stmt, struct store_row *row)
 {
     *row = (struct store_row){.seq = (uint64_t)rn_column_int(stmt, 0),
                               .install = (uint64_t)rn_column_int(stmt, 1),
@@ -340,7 +340,7 @@ static int drop_damaged(struct store *store, const struct store_row *row, struct
     int rc = store_begin(store, err);
     if (rc < 0)
         return rc;
-    rc = drop_row(store, &gone, LEDGER_LOST, err);
+    rc = store_drop_row(store, &gone, LEDGER_LOST, err);
     if (rc >= 0)
         rc = store_find_low(store, err);
     return store_end(store, rc, err);
@@ -359,7 +359,7 @@ int store_next(struct store *store, uint64_t first, uint64_t last, struct store_
             rn_stmt_reset(next);
             return rc;
         }
-        read_row(next, row);
+        store_read_row(next, row);
         if (store_row_whole(row, (uint32_t)rn_column_int(next, 9)))
             return 1;
         rc = drop_damaged(store, row, err);

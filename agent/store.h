@@ -99,6 +99,15 @@ RN_MUST_CHECK int store_object(struct store *store, enum rn_object kind, uint32_
                                uint8_t hash[RN_HASH_BYTES], struct rn_span *object,
                                struct rn_err *err);
 
+struct store_loss {
+    uint64_t rows, samples;
+};
+// The object cannot be had any more (it is damaged, or not there): it goes, and with it, counted as
+// lost, every row that cannot be decoded without; but rows that the bridge's log has stay, that one
+// needs nothing more. An equal schema gets a new number. Reads the whole buffer.
+RN_MUST_CHECK int store_lose_object(struct store *store, enum rn_object kind, uint32_t id,
+                                    struct store_loss *loss, struct rn_err *err);
+
 // Appends a batch (seq and install are filled in) in place of the journal. publish: advances the
 // published mark over it in the same transaction. utc_ms: for the age limit, 0: not trusted.
 RN_MUST_CHECK int store_append(struct store *store, struct store_row *row, bool publish,

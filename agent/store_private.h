@@ -92,7 +92,11 @@ RN_MUST_CHECK int store_find_low(struct store *store, struct rn_err *err);
 // The CRCs of rows that left the buffer lately.
 void store_remember(struct store *store, uint64_t install, uint64_t seq, uint32_t crc);
 const struct store_recent *store_recall(const struct store *store, uint32_t tag, uint64_t seq);
-// Inside a transaction, both.
+// From a row of SQL_NEXT; its body is borrowed until that is reset.
+void store_read_row(struct rn_stmt *stmt, struct store_row *row);
+// Inside a transaction, all three.
+RN_MUST_CHECK int store_drop_row(struct store *store, const struct store_row *row,
+                                 enum ledger_fate fate, struct rn_err *err);
 RN_MUST_CHECK int store_make_room(struct store *store, size_t bytes, struct rn_err *err);
 RN_MUST_CHECK int store_new_install(struct store *store, uint32_t tag, uint64_t first,
                                     uint64_t last, struct rn_err *err);

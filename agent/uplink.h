@@ -99,7 +99,8 @@ enum uplink_action_type {
     UPLINK_FETCH,    // lowest row with first <= seq < last: ROW or NO_ROW
     UPLINK_FREEZE,   // commit "published up to seq": FROZEN or BLOCKED
     UPLINK_SEND,     // seq with low; GONE or BLOCKED if it can't
-    UPLINK_KEY,      // bind object `kind` `id` of `install`; object: send it along
+    UPLINK_KEY,      // bind object `kind` `id` of `install`; object: send it along; asked: the
+                     // bridge said need. GONE if rows are lost because it cannot be had
     UPLINK_SETTLE,   // rows of install tag in first..last: fate; DURABLE checks crc. SETTLED
     UPLINK_REENCODE, // row seq anew in encoding 0: REENCODED; SETTLED as refused or GONE if it
                      // can't
@@ -114,7 +115,7 @@ struct uplink_action {
     uint64_t first, last;
     uint32_t tag, crc, id, reason;
     enum rn_object kind;
-    bool object;
+    bool object, asked;
     enum row_state fate; // ROW_DURABLE, ROW_REFUSED
 };
 

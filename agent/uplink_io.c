@@ -7,6 +7,7 @@
 #include <runnel/wire.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { EVENTS_MAX = 128 };
 
@@ -102,15 +103,60 @@ static void do_send(struct uplink_io *io, const struct uplink_action *a)
         push(io, &(struct uplink_event){.type = UPLINK_BLOCKED, .seq = a->seq});
 }
 
+static int get_object(const struct uplink_io *io, enum rn_object kind, uint32_t id,
+                      uint8_t hash[RN_HASH_BYTES], struct rn_span *object, struct rn_err *err)
+{
+    return kind == RN_OBJECT_SCHEMA ? store_schema(io->store, id, hash, object, err)
+                                    : store_object(io->store, kind, id, hash, object, err);
+}
+
+// RN_ENOENT also if it is damaged: SQLite does not notice a flipped bit in it.
+static int get_whole(const struct uplink_io *io, enum rn_object kind, uint32_t id,
+                     uint8_t hash[RN_HASH_BYTES], struct rn_span *object, struct rn_err *err)
+{
+    uint8_t is[RN_HASH_BYTES];
+    int rc = get_object(io, kind, id, hash, object, err);
+    if (rc < 0)
+        return rc;
+    rn_sha256(is, object->data, object->len);
+    if (memcmp(is, hash, sizeof is) != 0)
+        return rn_fail(err, RN_ENOENT, "object %u of kind %u is damaged", id, (unsigned)kind);
+    return RN_OK;
+}
+
+static void attach_encoder(struct uplink_io *io);
+
+// The bridge lacks what we do not have any more either: rows that name it would wait for ever.
+static void lose(struct uplink_io *io, const struct uplink_action *a)
+{
+    static const char *const kinds[] = {
+        [RN_OBJECT_SCHEMA] = "schema", [RN_OBJECT_HINTS] = "hints", [RN_OBJECT_BASE] = "base"};
+    struct store_loss loss;
+    struct rn_err err;
+    int rc = store_lose_object(io->store, a->kind, a->id, &loss, &err);
+    if (rc < 0) {
+        if (rc != RN_ENOMEM) // then it will be asked for again
+            store_failed(io, &err);
+        return;
+    }
+    if (a->kind != RN_OBJECT_SCHEMA)
+        attach_encoder(io); // new batches must not name it
+    rn_log(RN_LOG_ERROR, "batches_lost", "batches=%llu samples=%llu kind=%s id=%u",
+           (unsigned long long)loss.rows, (unsigned long long)loss.samples, kinds[a->kind], a->id);
+    push(io, &(struct uplink_event){.type = UPLINK_GONE, .low = store_state(io->store)->low});
+}
+
 static void do_key(struct uplink_io *io, const struct uplink_action *a)
 {
     struct rn_key_msg msg = {.install = a->install, .kind = a->kind, .id = a->id};
     struct rn_err err;
-    int rc = a->kind == RN_OBJECT_SCHEMA
-                 ? store_schema(io->store, a->id, msg.hash, &msg.object, &err)
-                 : store_object(io->store, a->kind, a->id, msg.hash, &msg.object, &err);
+    int rc = (a->object ? get_whole : get_object)(io, a->kind, a->id, msg.hash, &msg.object, &err);
+    if (rc == RN_ENOENT && a->asked)
+        lose(io, a);
+    else if (rc == RN_ECORRUPT)
+        store_failed(io, &err);
     if (rc < 0)
-        return; // the bridge asked for what never was
+        return; // unasked: the bridge may have it still; not readable now: it will ask again
     msg.has_object = a->object;
     rn_buf_clear(&io->out);
     if (rn_key_encode(&msg, &io->out) < 0)
@@ -174,7 +220,7 @@ static int encode_anew(struct uplink_io *io, uint64_t seq, struct store_row *row
     rn_buf_append(&io->out, row->body.data, row->body.len);
     if (rn_buf_status(&io->out) == RN_ENOMEM)
         return rn_fail(err, RN_ENOMEM, "no memory to encode a batch anew");
-    rc = store_schema(io->store, row->schema, hash, &object, err);
+    rc = get_whole(io, RN_OBJECT_SCHEMA, row->schema, hash, &object, err);
     if (rc >= 0)
         rc = encoder_renew(io->conf.encoder, object, rn_buf_span(&io->out), &info, body, err);
     if (rc < 0 && !never_encodes(rc))
@@ -431,14 +477,23 @@ static int current_object(void *arg, enum rn_object kind, uint32_t schema_id, ui
                           struct rn_span *object)
 {
     struct uplink_io *io = arg;
-    return store_newest_object(io->store, kind, schema_id, id, object, NULL);
+    uint8_t hash[RN_HASH_BYTES];
+    int rc = store_newest_object(io->store, kind, schema_id, id, object, NULL);
+    return rc < 0 ? rc : get_whole(io, kind, *id, hash, object, NULL);
 }
 
 static int find_object(void *arg, enum rn_object kind, uint32_t id, struct rn_span *object)
 {
     struct uplink_io *io = arg;
     uint8_t hash[RN_HASH_BYTES];
-    return store_object(io->store, kind, id, hash, object, NULL);
+    return get_whole(io, kind, id, hash, object, NULL);
+}
+
+static void attach_encoder(struct uplink_io *io)
+{
+    const struct encoder_objects objects = {
+        .arg = io, .keep = keep_object, .current = current_object, .find = find_object};
+    encoder_attach(io->conf.encoder, &objects);
 }
 
 void uplink_io_attach(struct uplink_io *io, struct store *store)
@@ -456,9 +511,7 @@ void uplink_io_attach(struct uplink_io *io, struct store *store)
     io->flush_ms = 0;
     uplink_init(&io->core, &io->conf.core, &saved);
     io->core.stats = stats;
-    const struct encoder_objects objects = {
-        .arg = io, .keep = keep_object, .current = current_object, .find = find_object};
-    encoder_attach(io->conf.encoder, &objects);
+    attach_encoder(io);
     store_set_received(store, &io->core.received);
     if (rn_mqtt_connected(io->mqtt))
         uplink_io_event(io, &(struct uplink_event){.type = UPLINK_CONNECTED});

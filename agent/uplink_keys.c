@@ -115,8 +115,10 @@ void uplink_keys_need(struct uplink *x, const struct uplink_event *e, int64_t no
     }
     x->stats.needs++;
     bool wait = must_wait(x, bound_of(x, install, e->kind, e->id), e->object, now, &until);
-    if (!wait)
+    if (!wait) {
         send_key(x, install, e->kind, e->id, e->object, now, a)->asked++;
+        a->item[a->n - 1].asked = true;
+    }
     for (int i = 0; i < UPLINK_WINDOW_MAX; i++) {
         struct uplink_flight *f = &x->flight[i];
         if (f->out && f->install == install && names_it(f, e->kind, e->id)) {
