@@ -153,7 +153,8 @@ enum dedupe_verdict dedupe_offer(struct dedupe *dedupe, struct dedupe_device *de
     uint32_t at = lower_bound(in, seq);
     if (at < in->count && in->item[at].seq == seq)
         return in->item[at].crc == crc ? DEDUPE_SAME : DEDUPE_CONFLICT;
-    if (dev->items >= dedupe->max_device || dedupe->items >= dedupe->max_items ||
+    bool full = dev->items >= dedupe->max_device || dedupe->items >= dedupe->max_items;
+    if ((full && seq > in->floor) ||
         !insert(dedupe, dev, in, at, (struct dedupe_item){.seq = seq, .crc = crc})) {
         dedupe->full++;
         return DEDUPE_FULL;

@@ -6,8 +6,8 @@
 // settled, and the items below it are forgotten. So the state stays a few items a device while
 // things go well. Bounds: DEDUPE_MAX_INSTALLS installs a device, max_device items a device,
 // max_items in all. At a bound a new batch is DEDUPE_FULL: neither stored nor acknowledged, so it
-// stays on the device. Memory grows only with batches that were really stored, never with what a
-// message claims.
+// stays on the device; only an install's lowest, which the others wait for, is taken. Memory grows
+// only with batches that were really stored, never with what a message claims.
 //
 // A batch below `low` cannot be compared any more; it is DEDUPE_CONFLICT: an agent that settled it
 // ignores that, a restored copy that still holds it sends it anew under another name.

@@ -75,6 +75,23 @@ static void a_full_device_puts_batches_off_and_counts_them(void **state)
     assert_int_equal(offer(b, 4, 0, 9), DEDUPE_NEW); // everything below was settled
 }
 
+// Else the batch that all the others wait for could never come, and nothing would be forgotten.
+static void a_full_device_takes_the_lowest_batch_all_the_same(void **state)
+{
+    struct bench *b = *state;
+    b->all.max_device = 3;
+    assert_int_equal(offer(b, 1, 0, 9), DEDUPE_NEW);
+    dedupe_drop(&b->all, &b->dev, b->in, 1); // it could not be stored then
+    for (uint64_t seq = 2; seq <= 4; seq++)
+        assert_int_equal(offer(b, seq, seq - 1, 9), DEDUPE_NEW);
+    assert_int_equal(offer(b, 5, 4, 9), DEDUPE_FULL);
+    assert_int_equal(offer(b, 1, 0, 9), DEDUPE_NEW);
+    assert_int_equal(offer(b, 5, 4, 9), DEDUPE_FULL);
+    assert_int_equal(b->dev.items, 4);
+    assert_int_equal(offer(b, 5, 0, 9), DEDUPE_NEW); // it was settled, and with it the others
+    assert_int_equal(b->dev.items, 1);
+}
+
 static void only_a_silent_install_makes_room(void **state)
 {
     struct bench *b = *state;
@@ -237,6 +254,7 @@ int main(void)
         TEST(the_same_name_with_other_content_is_a_conflict),
         TEST(what_was_settled_is_forgotten_and_cannot_come_again),
         TEST(a_full_device_puts_batches_off_and_counts_them),
+        TEST(a_full_device_takes_the_lowest_batch_all_the_same),
         TEST(only_a_silent_install_makes_room),
         TEST(a_dropped_item_is_new_again),
         TEST(a_refused_batch_does_not_become_durable),
