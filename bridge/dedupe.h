@@ -102,7 +102,7 @@ void dedupe_reopen(struct dedupe_install *in, uint64_t seq);
 
 // A device's state as bytes, for the segment that is sealed, and back. Of an item's state only a
 // refusal is saved: no later reading of the log would show it.
-#define DEDUPE_SAVED_MAX (4u << 20)
+#define DEDUPE_SAVED_MAX (16u << 20) // more than a million items
 void dedupe_save(const struct dedupe_device *dev, struct rn_buf *out);
 RN_MUST_CHECK int dedupe_load(struct dedupe *dedupe, struct dedupe_device *dev,
                               struct rn_span saved, struct rn_err *err);

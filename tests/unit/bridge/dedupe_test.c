@@ -153,6 +153,21 @@ static void the_saved_form_brings_everything_back(void **state)
 }
 
 // Otherwise a device that did not hear of it would be told after a restart that it is durable.
+// Else its segment could never be sealed.
+static void the_saved_form_of_the_fullest_device_fits(void **state)
+{
+    struct bench *b = *state;
+    struct rn_buf buf;
+    b->all.max_device = 1000000; // the most that fleet.pending_max may be
+    b->all.max_items = 1000000;
+    for (uint64_t seq = 1; seq <= b->all.max_device; seq++)
+        assert_int_equal(dedupe_restore(&b->all, &b->dev, b->in, seq, 7), RN_OK);
+    rn_buf_init(&buf, DEDUPE_SAVED_MAX);
+    dedupe_save(&b->dev, &buf);
+    assert_true(rn_buf_ok(&buf));
+    rn_buf_release(&buf);
+}
+
 static void what_was_refused_is_so_also_after_a_restart(void **state)
 {
     struct bench *b = *state;
@@ -259,6 +274,7 @@ int main(void)
         TEST(a_dropped_item_is_new_again),
         TEST(a_refused_batch_does_not_become_durable),
         TEST(the_saved_form_brings_everything_back),
+        TEST(the_saved_form_of_the_fullest_device_fits),
         TEST(what_was_refused_is_so_also_after_a_restart),
         TEST(a_saved_form_without_reasons_is_still_read),
         TEST(what_is_loaded_takes_nobodys_place),
