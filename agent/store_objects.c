@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum {
+    SCHEMA_ID_MAX = 65535,
     SCHEMA_KEEP = 24, // schemas that no row refers to go when there are more
     OBJECT_SHARE = 8, // hints and bases take at most this part of max_bytes
 };
@@ -38,10 +39,27 @@ static int drop_unused_schemas(struct store *store, struct rn_err *err)
                       err);
 }
 
+// After so many numbers they begin anew (store_open.c): those of schemas that are here are taken.
+static int free_number(struct store *store, struct rn_err *err)
+{
+    for (; store->now.schema_next <= SCHEMA_ID_MAX; store->now.schema_next++) {
+        char sql[64];
+        int64_t taken;
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM schema WHERE id=%u",
+                 store->now.schema_next);
+        int rc = rn_db_get_int(store->db, sql, 0, &taken, err);
+        if (rc < 0 || !taken)
+            return rc;
+    }
+    return rn_fail(err, RN_ELIMIT, "this buffer has used up its schema numbers: restart the agent");
+}
+
 static int add_schema(struct store *store, const uint8_t hash[RN_HASH_BYTES], struct rn_span object,
                       uint32_t *id, struct rn_err *err)
 {
     int rc = drop_unused_schemas(store, err);
+    if (rc >= 0)
+        rc = free_number(store, err);
     if (rc < 0)
         return rc;
     struct rn_stmt *add = store->stmt[SQL_SCHEMA_ADD];
@@ -59,8 +77,9 @@ int store_schema_id(struct store *store, const uint8_t hash[RN_HASH_BYTES], stru
     int rc = find_schema(store, hash, id, err);
     if (rc != 0)
         return rc < 0 ? rc : RN_OK;
-    if (store->now.schema_next > 65535) // before the transaction: it may hold what was settled
-        return rn_fail(err, RN_ELIMIT, "this buffer has used up its 65,536 schema numbers");
+    if (store->now.schema_next > SCHEMA_ID_MAX) // no need of a transaction to say so
+        return rn_fail(err, RN_ELIMIT,
+                       "this buffer has used up its schema numbers: restart the agent");
     rc = store_begin(store, err);
     return rc < 0 ? rc : store_end(store, add_schema(store, hash, object, id, err), err);
 }

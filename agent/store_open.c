@@ -12,6 +12,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+enum { SCHEMA_NUMBERS_RENEW = 49152 }; // three quarters
+
 static const char tables[] =
     "CREATE TABLE IF NOT EXISTS meta(id INTEGER PRIMARY KEY CHECK(id=1), install INTEGER, "
     "fingerprint INTEGER, published INTEGER, log_id INTEGER, schema_next INTEGER, produced "
@@ -216,6 +218,25 @@ static int check_machine(struct store *store, struct store_report *report, struc
     return store_new_install(store, 0, 1, 0, err);
 }
 
+// A number stands for one schema for ever, under an install. Where names keep changing they are
+// used up in the end; under a new install they are free again, but for those of schemas that are
+// here.
+static int renew_numbers(struct store *store, struct rn_err *err)
+{
+    if (store->now.schema_next <= SCHEMA_NUMBERS_RENEW)
+        return RN_OK;
+    store->now.schema_next = 1;
+    int rc = store_new_install(store, 0, 1, 0, err);
+    if (rc < 0)
+        return rc;
+    char sql[160];
+    snprintf(sql, sizeof sql,
+             "UPDATE object SET last=%lld WHERE last=9223372036854775807 AND schema NOT IN "
+             "(SELECT id FROM schema)",
+             (long long)store->now.state.next - 1);
+    return rn_db_exec(store->db, sql, err);
+}
+
 static int find_boot(struct store *store, struct rn_err *err)
 {
     char name[33], sql[160];
@@ -249,6 +270,8 @@ static int load(struct store *store, struct store_report *report, struct rn_err 
         rc = journal_to_batch(store, report, err);
     if (rc >= 0)
         rc = check_machine(store, report, err);
+    if (rc >= 0)
+        rc = renew_numbers(store, err);
     if (rc >= 0)
         rc = find_boot(store, err);
     if (rc >= 0)

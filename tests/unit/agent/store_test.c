@@ -618,6 +618,41 @@ static void equal_schemas_share_an_id_and_come_back_whole(void **state)
     store_close(s);
 }
 
+// A device whose names keep changing: a schema that nobody refers to goes, its number does not come
+// back under the same install.
+static void a_start_with_few_schema_numbers_left_numbers_anew_under_a_new_install(void **state)
+{
+    (void)state;
+    struct store_row row;
+    uint8_t hash[RN_HASH_BYTES] = {0};
+    struct rn_span object;
+    uint32_t id = 0;
+    struct store *s = open_small();
+    uint32_t first = schema_of(s, "schema"), unused = schema_of(s, "unused");
+    uint64_t install = store_state(s)->install, seq = add(s, 1);
+    assert_int_equal(first, 1);
+    s->now.schema_next = 65536;
+    assert_int_equal(store_publish(s, seq, NULL), RN_OK); // commits that, too
+    assert_int_equal(store_schema_id(s, hash, rn_span_text("one too many"), &id, NULL), RN_ELIMIT);
+    store_close(s);
+    s = open_small();
+    assert_int_not_equal(store_state(s)->install, install);
+    assert_int_equal(store_next(s, seq, seq + 1, &row, NULL), 1);
+    assert_int_equal(row.install, install);
+    assert_int_equal(row.schema, first);
+    id = schema_of(s, "another");
+    assert_true(id != first && id != unused && id < 10);
+    assert_int_equal(schema_of(s, "schema"), first);
+    assert_int_equal(store_schema(s, first, hash, &object, NULL), RN_OK);
+    assert_memory_equal(object.data, "schema", 6);
+    install = store_state(s)->install;
+    store_close(s);
+    s = open_small();
+    assert_int_equal(store_state(s)->install, install); // once
+    assert_true(schema_of(s, "the next") > id);
+    store_close(s);
+}
+
 static int keep(struct store *s, enum rn_object kind, uint32_t schema, const char *object,
                 uint32_t *id)
 {
@@ -793,6 +828,7 @@ int main(void)
         IN_FOLDER(a_conflict_relabels_its_rows_and_what_was_not_published),
         IN_FOLDER(another_log_takes_every_row_under_the_current_install),
         IN_FOLDER(equal_schemas_share_an_id_and_come_back_whole),
+        IN_FOLDER(a_start_with_few_schema_numbers_left_numbers_anew_under_a_new_install),
         IN_FOLDER(hints_and_bases_come_back_whole_and_their_numbers_are_never_used_twice),
         IN_FOLDER(a_base_is_kept_for_as_long_as_a_row_may_refer_to_it),
         IN_FOLDER(hints_and_bases_take_a_small_part_of_the_buffer),
