@@ -1,6 +1,7 @@
 // See segment.h.
 #include "bridge/segment.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <runnel/crypto.h>
 #include <runnel/file.h>
@@ -154,10 +155,24 @@ static int open_db(struct segment **out, const char *path, uint64_t first, bool 
     return RN_OK;
 }
 
-int segment_open(struct segment **out, const char *path, uint64_t first, struct rn_err *err)
+static bool is_empty(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_size == 0 : errno == ENOENT;
+}
+
+// Neither database nor WAL hold anything. If that cannot be told, they may.
+static bool is_new(const char *path)
+{
+    char wal[SEGMENT_PATH_MAX + 8];
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    return is_empty(path) && is_empty(wal);
+}
+
+static int open_checked(struct segment **out, const char *path, uint64_t first, bool fresh,
+                        struct rn_err *err)
 {
     int64_t format = 0;
-    bool fresh = segment_file_bytes(path) == 0;
     int rc = open_db(out, path, first, false, err);
     if (rc)
         return rc;
@@ -170,6 +185,17 @@ int segment_open(struct segment **out, const char *path, uint64_t first, struct 
         segment_close(*out);
         *out = NULL;
     }
+    return rc;
+}
+
+// One that could not be made goes: what is left of it would hide the rows that the segment before
+// it takes instead.
+int segment_open(struct segment **out, const char *path, uint64_t first, struct rn_err *err)
+{
+    bool fresh = is_new(path);
+    int rc = open_checked(out, path, first, fresh, err);
+    if (rc && fresh)
+        segment_remove(path);
     return rc;
 }
 

@@ -617,6 +617,42 @@ static void a_damaged_end_of_a_sealed_segment_keeps_no_bridge_from_starting(void
     log_close(log);
 }
 
+// Whatever fails while the next segment is made, its rows come later, and are found.
+static void a_segment_that_could_not_be_made_hides_no_rows(void **state)
+{
+    struct bench *b = *state;
+    static const unsigned kinds[] = {FAULT_WRITE, FAULT_OPEN};
+    b->conf.segment_bytes = 4096; // every commit seals
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        bool met = true;
+        for (long n = 1; met; n++) {
+            struct log *log = open_log(b);
+            struct log_reader *reader;
+            struct seen heads = {0};
+            assert_int_equal(append(b, log, 1, "odd"), RN_OK);
+            faults_arm(kinds[i], n, ENOSPC);
+            bool stored = log_commit(log, NULL) == RN_OK;
+            met = faults_disarm();
+            if (stored) {
+                fill(b, log, 2, 3, 2);
+                assert_int_equal(log_reader_open(&reader, b->folder, 1 << 20, NULL), RN_OK);
+                assert_int_equal(read_all(reader, 0), 3);
+                log_reader_close(reader);
+                log_close(log);
+                log = open_log(b);
+                assert_int_equal(log_head(log), 3);
+                while (log_heads(log, heads.last, 3, 64, &heads, see_head, NULL) > 0)
+                    ;
+                assert_int_equal(heads.rows, 3);
+            }
+            log_close(log);
+            assert_int_equal(teardown(state), 0);
+            assert_int_equal(setup(state), 0);
+            b->conf.segment_bytes = 4096;
+        }
+    }
+}
+
 static void one_device_is_read_through_all_segments(void **state)
 {
     struct bench *b = *state;
@@ -663,6 +699,7 @@ int main(void)
         TEST(rows_that_a_sealed_segment_took_since_are_replayed),
         TEST(a_group_that_an_error_undoes_is_refused_whole),
         TEST(a_damaged_end_of_a_sealed_segment_keeps_no_bridge_from_starting),
+        TEST(a_segment_that_could_not_be_made_hides_no_rows),
         TEST(one_device_is_read_through_all_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
