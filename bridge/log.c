@@ -108,6 +108,15 @@ static int open_new(struct log *log, uint64_t first, struct rn_err *err)
     return rc;
 }
 
+static int put_aside(struct log *log, const char *path, struct rn_err *err)
+{
+    snprintf(log->quarantined, sizeof log->quarantined, "%s.damaged", path);
+    if (rename(path, log->quarantined) != 0)
+        return rn_fail_errno(err, "cannot put aside the damaged segment %s", path);
+    segment_remove(path); // its WAL must not be applied to another file
+    return RN_OK;
+}
+
 // The damaged newest segment is renamed and a new one begun beyond any position that it can have
 // given out, also if it was cut short. The log's new identity makes the agents send again
 // what was not durable.
@@ -117,11 +126,30 @@ static int quarantine(struct log *log, const char *path, uint64_t first, struct 
     int rc = make_id(log, err); // first: without it the positions would be given out again
     if (rc)
         return rc;
-    snprintf(log->quarantined, sizeof log->quarantined, "%s.damaged", path);
-    if (rename(path, log->quarantined) != 0)
-        return rn_fail_errno(err, "cannot put aside the damaged segment %s", path);
-    segment_remove(path); // its WAL must not be applied to another file
-    return open_new(log, beyond, err);
+    rc = put_aside(log, path, err);
+    return rc == RN_OK ? open_new(log, beyond, err) : rc;
+}
+
+// The newest sealed one is read at the start for what it has saved. One that cannot be opened would
+// keep the bridge from starting, and cursors from what is behind it. Its positions are not given
+// out again, so the log stays the same.
+static int check_newest_sealed(struct log *log, struct rn_err *err)
+{
+    char path[SEGMENT_PATH_MAX];
+    while (log->nsealed) {
+        const struct sealed *newest = &log->sealed[log->nsealed - 1];
+        int rc = segment_path(path, log->folder, newest->first, err);
+        if (rc == RN_OK)
+            rc = segment_check_sealed(path, newest->first, err);
+        if (rc != RN_ECORRUPT)
+            return rc;
+        rc = put_aside(log, path, err);
+        if (rc)
+            return rc;
+        log->sealed_bytes -= newest->bytes;
+        log->nsealed--;
+    }
+    return RN_OK;
 }
 
 static int open_newest(struct log *log, uint64_t first, struct rn_err *err)
@@ -159,6 +187,8 @@ static int open_segments(struct log *log, struct rn_err *err)
         rc = add_sealed(log, firsts[i], firsts[i + 1] - 1, err);
     if (rc == RN_OK)
         rc = count ? open_newest(log, firsts[count - 1], err) : open_new(log, 1, err);
+    if (rc == RN_OK)
+        rc = check_newest_sealed(log, err);
     free(firsts);
     return rc;
 }

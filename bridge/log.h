@@ -60,8 +60,9 @@ int64_t log_bytes(const struct log *log);
 // True while the cursors' space is used up: log_append gives RN_ENOSPC until log_retain has dropped
 // something or the cursors have moved.
 bool log_full(const struct log *log);
-// A damaged newest segment that log_open put aside (its new name), or "": the log then has a new
-// identity, so that agents send again what was not durable.
+// A damaged segment that log_open put aside (its new name), or "". If it was the newest, the log has
+// a new identity, so that agents send again what was not durable. If it was the newest sealed one,
+// they do so from time to time; what is known of its batches is gone with it.
 const char *log_quarantined(const struct log *log);
 
 // What has to be known about stored batches when the log is opened again is saved with each segment

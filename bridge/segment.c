@@ -204,6 +204,19 @@ int segment_open_read(struct segment **out, const char *path, uint64_t first, st
     return open_db(out, path, first, true, err);
 }
 
+int segment_check_sealed(const char *path, uint64_t first, struct rn_err *err)
+{
+    struct segment *segment;
+    int64_t tables = 0;
+    int rc = segment_open_read(&segment, path, first, err);
+    if (rc)
+        return rc;
+    rc = rn_db_get_int(segment->db, "SELECT count(*) FROM sqlite_schema WHERE name = 'batch'", 0,
+                       &tables, err);
+    segment_close(segment);
+    return rc || tables ? rc : rn_fail(err, RN_ECORRUPT, "%s holds no batches", path);
+}
+
 void segment_close(struct segment *segment)
 {
     if (!segment)

@@ -30,6 +30,8 @@ RN_MUST_CHECK int segment_open(struct segment **out, const char *path, uint64_t 
                                struct rn_err *err);
 RN_MUST_CHECK int segment_open_read(struct segment **out, const char *path, uint64_t first,
                                     struct rn_err *err);
+// Whether one that was sealed can be opened for reading at all: RN_ECORRUPT if it never can.
+RN_MUST_CHECK int segment_check_sealed(const char *path, uint64_t first, struct rn_err *err);
 void segment_close(struct segment *segment);
 uint64_t segment_first(const struct segment *segment);
 // The highest committed position; first - 1: it is empty.

@@ -653,6 +653,54 @@ static void a_segment_that_could_not_be_made_hides_no_rows(void **state)
     }
 }
 
+// Two segments; the first is sealed and holds positions 1 to *upto.
+static void two_segments(struct bench *b, uint64_t *upto, uint64_t *head)
+{
+    struct log *log = open_log(b);
+    struct saver saver = {.log = log};
+    log_on_seal(log, &(struct log_saver){&saver, save});
+    for (*head = *upto = 0; *head < *upto + 50 || !*upto; *head += 10) {
+        int64_t bytes = log_bytes(log);
+        fill(b, log, *head + 1, *head + 10, 10);
+        if (!*upto && log_bytes(log) > bytes + 16384) // the index, the next file
+            *upto = *head + 10;
+    }
+    log_close(log);
+}
+
+static void a_sealed_segment_that_cannot_be_opened_is_put_aside(void **state)
+{
+    struct bench *b = *state;
+    static const struct {
+        const char *bytes;
+        long at, cut;
+    } harm[] = {{"this is no database any more", 0, -1},
+                {"garbage in the schema garbage in the schema garbage", 100, -1},
+                {NULL, 0, 0},
+                {NULL, 0, 100}};
+    for (size_t i = 0; i < sizeof harm / sizeof harm[0]; i++) {
+        uint64_t upto, head;
+        struct seen seen = {0}, heads = {0};
+        two_segments(b, &upto, &head);
+        damage(b, "0000000000000000001.db", harm[i].at, harm[i].bytes, harm[i].cut);
+        struct log *log = open_log(b);
+        assert_int_equal(access(log_quarantined(log), F_OK), 0);
+        assert_int_equal(log_head(log), head); // no position is given out again
+        assert_int_equal(log_tail(log), upto + 1);
+        assert_int_equal(log_replay(log, &seen, see_saved, see_row, NULL), RN_OK);
+        assert_int_equal(seen.saved, 0);
+        assert_int_equal(seen.rows, head - upto);
+        assert_true(log_heads(log, 0, RN_ID_MAX, UINT32_MAX, &heads, see_head, NULL) > 0);
+        assert_int_equal(heads.rows, head - upto);
+        log_close(log);
+        log = open_log(b);
+        assert_string_equal(log_quarantined(log), "");
+        log_close(log);
+        assert_int_equal(teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+    }
+}
+
 static void one_device_is_read_through_all_segments(void **state)
 {
     struct bench *b = *state;
@@ -700,6 +748,7 @@ int main(void)
         TEST(a_group_that_an_error_undoes_is_refused_whole),
         TEST(a_damaged_end_of_a_sealed_segment_keeps_no_bridge_from_starting),
         TEST(a_segment_that_could_not_be_made_hides_no_rows),
+        TEST(a_sealed_segment_that_cannot_be_opened_is_put_aside),
         TEST(one_device_is_read_through_all_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

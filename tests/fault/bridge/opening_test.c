@@ -124,6 +124,26 @@ static void a_log_goes_on_behind_its_last_row(void **state)
     fail_each(look_at_rows, &known);
 }
 
+// Only damage puts it aside.
+static void a_sealed_segment_stays_in_its_place(void **state)
+{
+    (void)state;
+    struct log_fixture f;
+    fixture_open(&f);
+    log_close(f.log);
+    struct log_conf conf = {.folder = f.folder, .segment_bytes = 4096};
+    assert_int_equal(log_open(&f.log, &conf, NULL), RN_OK);
+    for (int i = 0; i < 3; i++)
+        fixture_append(&f, "dev-a", 1700000000000, 2, i);
+    assert_int_equal(fixture_commit(&f), 3);
+    struct known_log known = {log_id(f.log), log_tail(f.log)};
+    assert_int_equal(known.tail, 1);
+    fixture_close_log(&f);
+    (void)!rn_remove_tree(folder, NULL);
+    snprintf(folder, sizeof folder, "%s", f.folder);
+    fail_each(look_at_rows, &known);
+}
+
 static void count_head(void *arg, const struct log_head_row *row)
 {
     (void)row;
@@ -419,6 +439,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_log_keeps_its_identity),
         CASE(a_log_goes_on_behind_its_last_row),
+        CASE(a_sealed_segment_stays_in_its_place),
         CASE(a_segment_that_is_sealed_is_listed),
         CASE(schemas_that_devices_gave_stay),
         CASE(the_key_that_devices_have_pinned_stays),
