@@ -179,6 +179,7 @@ def test_an_agent_that_is_stopped_again_and_again_ends_well_each_time(world, lon
         for agents in several:
             agents.wait_stopped()
             agents.start()
+    spine.let_pass(24)  # lives so short may have committed nothing
     spine.settle()
     spine.assert_nothing_is_lost()
 
